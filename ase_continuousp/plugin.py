@@ -1,0 +1,20 @@
+"""What `ase info --plugins` shows of this package; the only module that touches ``ase._4``.
+
+ASE 3.29 and later load this module through the entry point group ``ase.plugins``; earlier ones
+never import it. ASE looks calculators up by name elsewhere: ``get_calculator_class("continuousp")``
+works once `ase_continuousp.calculator` has been imported, because that module registers its class.
+The plugin interface of ASE is experimental, so nothing else may depend on it.
+"""
+
+from __future__ import annotations
+
+from ase._4.plugins.plugin import CalculatorPlugin
+
+__ase_plugins__ = {
+    CalculatorPlugin(
+        name="continuousp",
+        citation="Tone et al., arXiv:2502.02026 (2025)",
+        # A name, not the class: listing the plugins must not import torch.
+        implementation="ase_continuousp.calculator.ContinuouSPCalculator",
+    )
+}
