@@ -66,6 +66,8 @@ def read_atoms(path: str | os.PathLike[str], index: Index = ":") -> list[Atoms]:
         raise ValueError(f"path must be a readable structure file: {path}: {reason}") from error
     if not picked:
         raise ValueError(f"path must hold a structure at index {index}: {path}: {len(images)} held")
+    for image in picked:
+        image.info = {key: _plain(value) for key, value in image.info.items()}
     return picked
 
 
@@ -73,8 +75,9 @@ def write_atoms(path: str | os.PathLike[str], atoms: Atoms | Sequence[Atoms]) ->
     """Write structures to a file, in order, replacing what was there.
 
     The file appears only when it is complete: a failure leaves the old file, or none. Results of an
-    attached calculator are kept by all formats but CIF; ``atoms.info`` too. In an ase.db, entries
-    of ``atoms.info`` that can be key-value pairs become such and the others go to `data`.
+    attached calculator and ``atoms.info`` are kept by all formats but CIF; an ase.db has no place
+    for energies of single atoms. Entries of ``atoms.info`` that can be its key-value pairs become
+    such, the others go to its `data`.
 
     Parameters
     ----------
@@ -187,13 +190,18 @@ def _split_info(info: Mapping[Any, Any]) -> tuple[dict[str, Any], dict[str, Any]
     pairs: dict[str, Any] = {}
     data: dict[str, Any] = {}
     for key, value in info.items():
-        plain = value.item() if isinstance(value, np.generic) else value
+        plain = _plain(value)
         try:
             check_key_value_pairs({key: plain})
             pairs[key] = plain
         except (TypeError, ValueError):  # a reserved word, an array, a string like a number
             data[str(key)] = plain
     return pairs, data
+
+
+def _plain(value: Any) -> Any:
+    """Return numpy scalars, which extxyz reads and ase.db refuses, as those of Python."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 _READERS: dict[str, Callable[[Path], list[Atoms]]] = {
