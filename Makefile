@@ -1,0 +1,74 @@
+# Everything from a fresh clone with python3 (3.10 or later) and its venv module alone:
+# "make demo" predicts a crystal, "make test" checks all that must hold before a commit.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+# Test processes, one thread each: faster than one process of several threads.
+JOBS ?= 2
+
+BIN := $(VENV)/bin
+# Changes with the requirements and with the folder, which an editable install points to.
+KEY := $(shell (pwd; cat setup.cfg) | cksum | tr -d ' \n')
+THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1
+
+# $(call setup,EXTRAS): an environment with the package and these extras, made or mended only if
+# it is absent, broken, or stamped by other requirements. torch comes first, for packages that
+# build against it.
+define setup
+	@if ! $(BIN)/python -c 'import pip' 2>/dev/null; then
+		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "python 3.10 or later is needed: set PYTHON")'
+		rm -rf $(VENV)
+		$(PYTHON) -m venv $(VENV)
+	fi
+	stamp="$(VENV)/ready-$(subst $(comma),-,$(1))"
+	if [ "$$(cat "$$stamp" 2>/dev/null)" != "$(KEY)" ]; then
+		$(BIN)/python -m pip install --disable-pip-version-check --quiet torch==2.13.0
+		$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[$(1)]'
+		echo $(KEY) > "$$stamp"
+	fi
+endef
+comma := ,
+
+.PHONY: help demo test lint bench test-integrations clean setup-demo setup-test
+
+help:
+	@echo "make demo               predict SrTiO3 from its formula; results in demo/"
+	echo "make test               lint, types, layers, tests"
+	echo "make lint               lint, types, layers"
+	echo "make bench              time neighbor search, energy and sampling"
+	echo "make test-integrations  tests with other programs, skipped where these are absent"
+	echo "make clean              remove caches and results; the environment stays"
+
+setup-demo:
+	$(call setup,report$(comma)search)
+
+setup-test:
+	$(call setup,report$(comma)search$(comma)test)
+
+demo: setup-demo
+	@mkdir -p demo
+	$(BIN)/python examples/01_predict_srtio3.py --out demo
+
+lint: setup-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict
+	$(BIN)/lint-imports
+
+test: lint
+	$(THREADS) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+test-integrations: setup-test
+	$(THREADS) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m integration
+
+bench: setup-test
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+clean:
+	rm -rf build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
