@@ -1,0 +1,59 @@
+"""Where a search begins: crystals to anneal from, one class for each kind of start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ase_continuousp.crystals import Crystals
+
+
+@dataclass(frozen=True)
+class StartCrystal:
+    """A crystal to begin a search from, and how far it is to be trusted.
+
+    Parameters
+    ----------
+    crystals : Crystals
+        A batch of one.
+    kind : str
+        The kind of start that made it: "random", "symmetric" or "prototype".
+    noise : float
+        Level in [0, 1] at which the annealing begins: 1 forgets the crystal, 0 only quenches it.
+    distance : float or None
+        Chemical distance to the crystals it was made from, where there is such a thing.
+    label : str
+        What it was made from, for people: a space group, the name of a prototype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ase_continuousp.crystals import Crystals
+    >>> cube = Crystals.single([[0, 0, 0]], 3.35 * np.eye(3), [84])
+    >>> StartCrystal(cube, kind="prototype", noise=0.1, label="simple cubic").noise
+    0.1
+    """
+
+    crystals: Crystals
+    kind: str
+    noise: float = 1.0
+    distance: float | None = None
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what is not one crystal or not a level."""
+        if self.crystals.n_crystals != 1:
+            raise ValueError(f"crystals must hold one crystal: {self.crystals.n_crystals}")
+        if not 0.0 <= self.noise <= 1.0:
+            raise ValueError(f"noise must lie in [0, 1]: {self.noise}")
+
+
+class Start(Protocol):
+    """A source of crystals to begin a search from."""
+
+    def generate(self, numbers: ArrayLike, n: int, rng: np.random.Generator) -> list[StartCrystal]:
+        """Return up to n crystals of atoms with these numbers, the most promising first."""
+        ...
