@@ -3,7 +3,6 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.ONESHELL:
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -12,24 +11,24 @@ VENV ?= .venv
 JOBS ?= 2
 
 BIN := $(VENV)/bin
-# Changes with the requirements and with the folder, which an editable install points to.
-KEY := $(shell (pwd; cat setup.cfg) | cksum | tr -d ' \n')
+# Changes with requirements, version, and the folder, which an editable install points to.
+KEY := $(shell (pwd; cat setup.cfg; grep __version__ ase_continuousp/__init__.py) | cksum | tr -d ' \n')
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
 # $(call setup,EXTRAS): an environment with the package and these extras, made or mended only if
 # it is absent, broken, or stamped by other requirements. torch comes first, for packages that
 # build against it.
 define setup
-	@if ! $(BIN)/python -c 'import pip' 2>/dev/null; then
-		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "python 3.10 or later is needed: set PYTHON")'
-		rm -rf $(VENV)
-		$(PYTHON) -m venv $(VENV)
+	@if ! $(BIN)/python -c 'import pip' 2>/dev/null; then \
+		$(PYTHON) -c 'import sys; sys.exit("set PYTHON: 3.10 or later is needed" * (sys.version_info < (3, 10)))'; \
+		rm -rf $(VENV); \
+		$(PYTHON) -m venv $(VENV); \
 	fi
-	stamp="$(VENV)/ready-$(subst $(comma),-,$(1))"
-	if [ "$$(cat "$$stamp" 2>/dev/null)" != "$(KEY)" ]; then
-		$(BIN)/python -m pip install --disable-pip-version-check --quiet torch==2.13.0
-		$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[$(1)]'
-		echo $(KEY) > "$$stamp"
+	@stamp="$(VENV)/ready-$(subst $(comma),-,$(1))"; \
+	if [ "$$(cat "$$stamp" 2>/dev/null)" != "$(KEY)" ]; then \
+		$(BIN)/python -m pip install --disable-pip-version-check --quiet torch==2.13.0; \
+		$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[$(1)]'; \
+		echo $(KEY) > "$$stamp"; \
 	fi
 endef
 comma := ,
@@ -38,11 +37,11 @@ comma := ,
 
 help:
 	@echo "make demo               predict SrTiO3 from its formula; results in demo/"
-	echo "make test               lint, types, layers, tests"
-	echo "make lint               lint, types, layers"
-	echo "make bench              time neighbor search, energy and sampling"
-	echo "make test-integrations  tests with other programs, skipped where these are absent"
-	echo "make clean              remove caches and results; the environment stays"
+	@echo "make test               lint, types, layers, tests"
+	@echo "make lint               lint, types, layers"
+	@echo "make bench              time neighbor search, energy and sampling"
+	@echo "make test-integrations  tests with other programs, skipped where these are absent"
+	@echo "make clean              remove caches and results; the environment stays"
 
 setup-demo:
 	$(call setup,report$(comma)search)

@@ -1,0 +1,120 @@
+"""What importing costs, what it touches, and which way imports point."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ase_continuousp
+
+ROOT = Path(ase_continuousp.__file__).parent
+FILES = {
+    ".".join(("ase_continuousp", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(
+        ".__init__"
+    ): path
+    for path in sorted(ROOT.rglob("*.py"))
+}
+HEAVY_OR_OPTIONAL = {
+    "dask",
+    "distributed",
+    "lightning",
+    "matplotlib",
+    "numba",
+    "pymatgen",
+    "pyxtal",
+    "torch",
+    "torch_scatter",
+}
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[str, list[str]]]:
+    """Yield the module and the names of every import below a node of the syntax tree."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, []
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or "", [alias.name for alias in node.names]
+
+
+def run(code: str) -> str:
+    """Return what a fresh interpreter prints."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_module_can_be_imported(module: str) -> None:
+    importlib.import_module(module)
+
+
+@pytest.mark.parametrize("name", ase_continuousp.__all__)
+def test_public_name_exists_where_the_root_says(name: str) -> None:
+    value = getattr(ase_continuousp, name)
+    assert name in dir(ase_continuousp)
+    assert name == "__version__" or value.__name__ == name
+
+
+def test_public_names_are_exactly_those_promised() -> None:
+    promised = """ContinuouSPCalculator AnnealedLangevin predict sample Candidate neighbor_list
+    list_models load_model train TrainConfig evaluate __version__"""
+    assert sorted(ase_continuousp.__all__) == sorted(promised.split())
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        ase_continuousp.nothing  # noqa: B018
+
+
+def test_importing_the_root_is_light() -> None:
+    code = "import ase_continuousp, sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    heavy = HEAVY_OR_OPTIONAL | {"ase", "numpy", "pandas", "scipy", "spglib", "typer"}
+    assert not set(run(code).split()) & heavy
+
+
+def test_importing_everything_changes_no_global_state() -> None:
+    code = f"""
+import warnings, random, torch, numpy as np, ase
+def state():
+    return (torch.get_default_dtype(), torch.get_num_threads(), torch.initial_seed(),
+        torch.get_rng_state().sum().item(), hash(str(np.random.get_state())), random.getstate(),
+        np.geterr(), hash(str(np.get_printoptions())))
+before = state()
+import importlib
+for name in {list(FILES)}:
+    importlib.import_module(name)
+print(state() == before)
+"""
+    assert run(code) == "True"
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_no_module_imports_the_root(module: str) -> None:
+    for source, names in imports(ast.parse(FILES[module].read_text())):
+        if source == "ase_continuousp":
+            public = set(names) & set(ase_continuousp.__all__) - {"__version__"}
+            assert not public, f"import {public} from where they are defined"
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_only_the_plugin_touches_the_unstable_part_of_ase(module: str) -> None:
+    for source, names in imports(ast.parse(FILES[module].read_text())):
+        unstable = source.startswith("ase._4") or (source == "ase" and "_4" in names)
+        assert not unstable or module == "ase_continuousp.plugin"
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_functions_import_only_what_is_heavy_or_optional(module: str) -> None:
+    allowed = set(HEAVY_OR_OPTIONAL)
+    if module.startswith("ase_continuousp.cli"):
+        allowed.add("ase_continuousp")  # "--help" must not load torch
+    if module == "ase_continuousp.plugin":
+        allowed.add("ase")  # which imports this module while it is itself being imported
+    for node in ast.walk(ast.parse(FILES[module].read_text())):
+        if isinstance(node, ast.FunctionDef):
+            for source, _ in imports(node):
+                assert source.partition(".")[0] in allowed, f"line {node.lineno} of {module}"
