@@ -114,7 +114,8 @@ class Priors:
         noise = np.clip(rng.normal(size=n), -2.0, 2.0)
         log_volumes = log_volumes + volume_noise * spread[0] * noise
         cells = self.shapes.sample(numbers, n, rng)
-        return cells * np.exp(log_volumes / 3.0)[:, None, None]
+        scaled: Floats = cells * np.exp(log_volumes / 3.0)[:, None, None]
+        return scaled
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the priors as one JSON file, whole or not at all."""
