@@ -1,0 +1,1 @@
+"""Energies of crystals, their derivatives and their files."""

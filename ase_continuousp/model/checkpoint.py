@@ -1,0 +1,181 @@
+"""Model folders: weights as safetensors beside a JSON card that says what they are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ase_continuousp import pretrained
+from ase_continuousp.model.continuous import ContinuousEnergy
+from ase_continuousp.model.derivatives import ModelEnergy
+from ase_continuousp.model.paper import PaperEnergy
+
+WEIGHTS = "model.safetensors"
+CARD = "card.json"
+FORMAT = "ase_continuousp-model-1"
+_NETWORKS: dict[str, type[torch.nn.Module]] = {
+    network.kind: network for network in (ContinuousEnergy, PaperEnergy)
+}
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model folder in memory.
+
+    Parameters
+    ----------
+    name : str
+        Name of a shipped model, else of the folder.
+    path : Path
+        Folder with weights, card, priors and, if the model has one, a prototype library.
+    card : dict
+        What the model is, what it was trained on and what was measured.
+    network : torch.nn.Module
+        In float32 on the CPU.
+    hash : str
+        First 16 digits of the SHA-256 of the weights.
+    """
+
+    name: str
+    path: Path
+    card: dict[str, Any]
+    network: torch.nn.Module
+    hash: str
+
+    @property
+    def elements(self) -> tuple[int, ...]:
+        """Atomic numbers that occur in the training set."""
+        return tuple(self.card["elements"])
+
+    def energy(self, *, device: str = "auto", dtype: str = "float32") -> ModelEnergy:
+        """Return the energy function of the model.
+
+        Raises
+        ------
+        ValueError
+            If the device or the dtype is unknown or not available.
+        """
+        copy = _build(self.card)
+        copy.load_state_dict(self.network.state_dict())
+        return ModelEnergy(copy, dtype=_dtype(dtype), device=_device(device))
+
+
+def load_model(name_or_path: str | os.PathLike[str]) -> TrainedModel:
+    """Load a shipped model by its name, or any model by its folder.
+
+    Reads local files only and unpickles nothing.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        One of :func:`ase_continuousp.list_models`, or a folder written by training.
+
+    Returns
+    -------
+    TrainedModel
+
+    Raises
+    ------
+    ValueError
+        If there is no such model (the message lists those that ship), or the folder does not
+        hold a model of this package, or its files are damaged.
+
+    Examples
+    --------
+    >>> model = load_model("perov5")
+    >>> model.card["training"]["data"][0]
+    'perov_5/train'
+    """
+    text = os.fspath(name_or_path)
+    shipped = text in pretrained.list_models()
+    path = pretrained.model_path(text) if shipped else Path(text)
+    if not path.exists():
+        raise ValueError(
+            f"model: no shipped model and no folder named {text!r}; "
+            f"shipped models: {', '.join(pretrained.list_models())}"
+        )
+    card = _read_card(path)
+    weights = path / WEIGHTS
+    try:
+        network = _build(card)
+        network.load_state_dict(load_file(weights))
+    except (OSError, SafetensorError, RuntimeError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"model: {weights} does not hold the weights of its card: {reason}") from None
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
+    return TrainedModel(text if shipped else path.name, path, card, network, digest)
+
+
+def save_model(path: Path, network: Any, tensors: dict[str, torch.Tensor], card: dict[str, Any]) -> None:
+    """Write weights and card of a network into a folder, each by a rename.
+
+    Parameters
+    ----------
+    path : Path
+        Made if it does not exist.
+    network : torch.nn.Module
+        With ``kind`` and ``hyperparameters``.
+    tensors : dict of str to Tensor
+        The state to write; that of the network, or an average of it.
+    card : dict
+        JSON-ready; format, kind and hyperparameters are added.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    full = {"format": FORMAT, "kind": network.kind, "hyperparameters": network.hyperparameters}
+    temporary = path / f".{WEIGHTS}.tmp"
+    save_file({k: v.detach().float().contiguous() for k, v in tensors.items()}, temporary)
+    os.replace(temporary, path / WEIGHTS)
+    write_card(path, full | card)
+
+
+def write_card(path: Path, card: dict[str, Any]) -> None:
+    """Write the card of a model folder by a rename."""
+    temporary = path / f".{CARD}.tmp"
+    temporary.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path / CARD)
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    file = path / CARD
+    try:
+        card: Any = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"model: {path} is no model folder (it must hold {CARD} and {WEIGHTS}): {error}"
+        ) from None
+    if not isinstance(card, dict) or card.get("format") != FORMAT or card.get("kind") not in _NETWORKS:
+        raise ValueError(f"model: {file} is not a card of format {FORMAT!r}")
+    return card
+
+
+def _build(card: dict[str, Any]) -> torch.nn.Module:
+    return _NETWORKS[card["kind"]](**card["hyperparameters"])
+
+
+def _dtype(name: str) -> torch.dtype:
+    if name not in _DTYPES:
+        raise ValueError(f"dtype must be one of {sorted(_DTYPES)}: {name!r}")
+    return _DTYPES[name]
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"device must be 'auto' or a torch device such as 'cpu': {name!r}") from None
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device must be a CPU or CUDA device: {name!r}")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {name!r} is not available: torch finds no CUDA device")
+    return device

@@ -1,0 +1,285 @@
+"""The two operations over pairs that an energy is made of, fused and in plain torch.
+
+Both sets compute the same numbers. `FusedPairs` runs Numba kernels with a hand-written first
+derivative and is what everything uses; `TorchPairs` is plain torch, differentiable to any order,
+and is the oracle that the fused one is tested against.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ase_continuousp.crystals import Crystals
+from ase_continuousp.model import _kernels
+from ase_continuousp.neighborlist import Neighbors
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A batch of crystals and its full neighbor list as tensors.
+
+    Parameters
+    ----------
+    numbers : (n_atoms,) int64 tensor
+    crystal_index : (n_atoms,) int64 tensor
+    counts : (n_crystals,) tensor of the dtype of the network
+    first : (n_atoms + 1,) int64 tensor
+        Pairs of atom a are ``first[a]:first[a + 1]``.
+    i, j : (n_pairs,) int64 tensors
+        Center and neighbor.
+    shifts : (n_pairs, 3) int32 tensor
+        Cell offsets S of r_ij = r_j − r_i + S L.
+    """
+
+    numbers: Tensor
+    crystal_index: Tensor
+    counts: Tensor
+    first: Tensor
+    i: Tensor
+    j: Tensor
+    shifts: Tensor
+
+    @classmethod
+    def of(
+        cls, crystals: Crystals, neighbors: Neighbors, dtype: torch.dtype, device: torch.device
+    ) -> Graph:
+        """Return the tensors of a batch and its neighbors on a device."""
+
+        def put(array: Any) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+        return cls(
+            numbers=put(crystals.numbers),
+            crystal_index=put(crystals.crystal_index),
+            counts=put(crystals.counts).to(dtype),
+            first=put(neighbors.first),
+            i=put(neighbors.i),
+            j=put(neighbors.j),
+            shifts=put(neighbors.S),
+        )
+
+
+class PairOperations(Protocol):
+    """What an energy needs of its pairs."""
+
+    def vectors(self, graph: Graph, positions: Tensor, cells: Tensor, lengths: Tensor) -> Tensor:
+        """Return u = (r_j − r_i + S L)/ℓ, (n_pairs, 3), without unit."""
+        ...
+
+    def messages(
+        self,
+        graph: Graph,
+        vectors: Tensor,
+        scalars: Tensor,
+        directed: Tensor,
+        carried: Tensor,
+        filters: Tensor,
+        spacing: float,
+    ) -> tuple[Tensor, Tensor]:
+        """Return m_i = Σ φ¹ a_j and v_i = Σ φ² b_j u + φ³ c_j.
+
+        Parameters
+        ----------
+        graph : Graph
+        vectors : (n_pairs, 3) tensor u
+        scalars : (n_atoms, F) tensor a
+        directed : (n_atoms, G) tensor b
+        carried : (n_atoms, 3, G) or (n_atoms, 3, 0) tensor c
+        filters : (n_intervals + 3, F + G + G or F + G) tensor
+            Control points of the cubic B-splines φ(|u|).
+        spacing : float
+            Distance between knots, in units of ℓ.
+        """
+        ...
+
+
+class TorchPairs:
+    """Pair operations in plain torch, differentiable to any order; slow, the oracle."""
+
+    def vectors(self, graph: Graph, positions: Tensor, cells: Tensor, lengths: Tensor) -> Tensor:
+        """Return u = (r_j − r_i + S L)/ℓ."""
+        b = graph.crystal_index[graph.i]
+        shift = torch.einsum("py,pyx->px", graph.shifts.to(cells.dtype), cells[b])
+        scaled = (positions[graph.j] - positions[graph.i] + shift) / lengths[b, None]
+        return scaled.to(graph.counts.dtype)
+
+    def messages(
+        self,
+        graph: Graph,
+        vectors: Tensor,
+        scalars: Tensor,
+        directed: Tensor,
+        carried: Tensor,
+        filters: Tensor,
+        spacing: float,
+    ) -> tuple[Tensor, Tensor]:
+        """Return scalar and vector messages."""
+        n_f, n_g = scalars.shape[1], directed.shape[1]
+        phi = spline(safe_norm(vectors), filters, spacing)
+        m = torch.zeros_like(scalars).index_add(0, graph.i, phi[:, :n_f] * scalars[graph.j])
+        sent = (phi[:, n_f : n_f + n_g] * directed[graph.j])[:, None, :] * vectors[:, :, None]
+        if carried.shape[2]:
+            sent = sent + phi[:, None, n_f + n_g :] * carried[graph.j]
+        v = sent.new_zeros((len(scalars), 3, n_g)).index_add(0, graph.i, sent)
+        return m, v
+
+
+class FusedPairs:
+    """Pair operations as Numba kernels on the CPU, differentiable once."""
+
+    def vectors(self, graph: Graph, positions: Tensor, cells: Tensor, lengths: Tensor) -> Tensor:
+        """Return u = (r_j − r_i + S L)/ℓ."""
+        made: Tensor = _Vectors.apply(positions, cells, lengths, graph)
+        return made
+
+    def messages(
+        self,
+        graph: Graph,
+        vectors: Tensor,
+        scalars: Tensor,
+        directed: Tensor,
+        carried: Tensor,
+        filters: Tensor,
+        spacing: float,
+    ) -> tuple[Tensor, Tensor]:
+        """Return scalar and vector messages."""
+        m, v = _Messages.apply(vectors, scalars, directed, carried, filters, graph, spacing)
+        return m, v
+
+
+def spline(distances: Tensor, filters: Tensor, spacing: float) -> Tensor:
+    """Return cubic B-splines at distances; zero from the last knot on.
+
+    Parameters
+    ----------
+    distances : (n,) tensor
+    filters : (n_intervals + 3, channels) tensor of control points
+    spacing : float
+
+    Returns
+    -------
+    (n, channels) tensor
+
+    Examples
+    --------
+    >>> import torch
+    >>> ones = torch.ones(7, 1)
+    >>> spline(torch.tensor([0.0, 0.35, 0.5]), ones, 0.1).flatten().tolist()
+    [1.0, 1.0, 0.0]
+    """
+    n_intervals = len(filters) - 3
+    scaled = distances / spacing
+    interval = scaled.detach().clamp(0, n_intervals - 1).long()
+    t = (scaled - interval)[:, None]
+    r = 1 - t
+    s0, s3 = r**3 / 6, t**3 / 6
+    s1 = (3 * t * t * (t - 2) + 4) / 6
+    s2 = 1 - s0 - s1 - s3
+    value = (
+        s0 * filters[interval]
+        + s1 * filters[interval + 1]
+        + s2 * filters[interval + 2]
+        + s3 * filters[interval + 3]
+    )
+    return torch.where((scaled < n_intervals)[:, None], value, torch.zeros_like(value))
+
+
+def safe_norm(vectors: Tensor) -> Tensor:
+    """Return lengths of vectors with the gradient at zero length set to zero.
+
+    Examples
+    --------
+    >>> import torch
+    >>> x = torch.zeros(1, 3, requires_grad=True)
+    >>> safe_norm(x).sum().backward()
+    >>> x.grad.tolist()
+    [[0.0, 0.0, 0.0]]
+    """
+    squares = vectors.square().sum(1)
+    is_zero = squares == 0
+    return torch.where(is_zero, 0.0, torch.where(is_zero, 1.0, squares).sqrt())
+
+
+class _Vectors(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, positions: Tensor, cells: Tensor, lengths: Tensor, graph: Graph) -> Tensor:
+        u = torch.empty((len(graph.i), 3), dtype=graph.counts.dtype)
+        ctx.graph = graph
+        ctx.shapes = positions.shape, cells.shape
+        _kernels.pair_vectors(
+            graph.i.numpy(), graph.j.numpy(), graph.shifts.numpy(), graph.crystal_index.numpy(),
+            _array(positions), _array(cells), _array(lengths), u.numpy(),
+        )  # fmt: skip
+        ctx.save_for_backward(u, lengths)
+        return u
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
+        u, lengths = ctx.saved_tensors
+        graph = ctx.graph
+        positions, cells = (lengths.new_zeros(shape) for shape in ctx.shapes)
+        scale = torch.zeros_like(lengths)
+        _kernels.pair_vectors_gradient(
+            graph.i.numpy(), graph.j.numpy(), graph.shifts.numpy(), graph.crystal_index.numpy(),
+            u.numpy(), _array(lengths), _array(gradient),
+            positions.numpy(), cells.numpy(), scale.numpy(),
+        )  # fmt: skip
+        return positions, cells, scale, None
+
+
+class _Messages(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        vectors: Tensor,
+        scalars: Tensor,
+        directed: Tensor,
+        carried: Tensor,
+        filters: Tensor,
+        graph: Graph,
+        spacing: float,
+    ) -> Any:
+        m = torch.zeros_like(scalars)
+        v = scalars.new_zeros((len(scalars), 3, directed.shape[1]))
+        inputs = tuple(
+            t.contiguous() for t in (vectors, scalars, directed, carried, filters)
+        )
+        arrays = [_array(t) for t in inputs]
+        ctx.spacing = arrays[-1].dtype.type(spacing)
+        _kernels.forward(
+            graph.first.numpy(), graph.j.numpy(), *arrays, ctx.spacing, m.numpy(), v.numpy()
+        )
+        ctx.graph = graph
+        ctx.save_for_backward(*inputs)
+        return m, v
+
+    @staticmethod
+    def backward(ctx: Any, grad_m: Tensor, grad_v: Tensor) -> Any:  # type: ignore[override]
+        graph, spacing = ctx.graph, ctx.spacing
+        inputs = [_array(t) for t in ctx.saved_tensors]
+        vectors, scalars, directed, carried, filters = inputs
+        gm, gv = _array(grad_m), _array(grad_v)
+        first, j = graph.first.numpy(), graph.j.numpy()
+        g_vectors = np.empty_like(vectors)
+        g_scalars, g_directed, g_carried = (
+            np.zeros_like(t) for t in (scalars, directed, carried)
+        )
+        _kernels.backward(
+            first, j, *inputs, spacing, gm, gv, g_vectors, g_scalars, g_directed, g_carried
+        )
+        g_filters = None
+        if ctx.needs_input_grad[4]:
+            array = np.zeros_like(filters)
+            _kernels.filter_gradient(first, j, *inputs[:4], spacing, gm, gv, array)
+            g_filters = torch.from_numpy(array)
+        made = (torch.from_numpy(g) for g in (g_vectors, g_scalars, g_directed, g_carried))
+        return (*made, g_filters, None, None)
+
+
+def _array(tensor: Tensor) -> Any:
+    return tensor.detach().contiguous().numpy()

@@ -1,0 +1,116 @@
+"""State of a training run, written and read without pickling."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+_TENSORS = "state.safetensors"
+
+
+@dataclass
+class RunState:
+    """Everything that a training run needs to go on as if it had never stopped.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    optimizer : torch.optim.Adam
+    average : dict of str to Tensor
+        Exponential moving average of the parameters.
+    rng : numpy.random.Generator
+    step : int
+        Updates done.
+    order : list of int
+        What is left of the current epoch's order of crystals.
+    seconds : float
+        Wall time spent so far.
+    """
+
+    network: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    average: dict[str, Tensor]
+    rng: np.random.Generator
+    step: int = 0
+    order: tuple[int, ...] = ()
+    seconds: float = 0.0
+
+    def update_average(self, decay: float) -> None:
+        """Move the average towards the current parameters."""
+        # The usual warm-up of the average: early on it would remember the initial weights.
+        decay = min(decay, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, parameter in self.network.named_parameters():
+                self.average[name].lerp_(parameter, 1 - decay)
+
+    def save(self, folder: Path, config: dict[str, Any]) -> None:
+        """Write the state; whoever reads sees either the old or the new one."""
+        tensors = {f"network.{k}": v.detach() for k, v in self.network.named_parameters()}
+        tensors |= {f"average.{k}": v for k, v in self.average.items()}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{k}": v for k, v in moments.items()}
+        # The record travels inside the tensors' file: one rename makes both current.
+        record = {
+            "step": self.step,
+            "order": list(self.order),
+            "seconds": self.seconds,
+            "rng": self.rng.bit_generator.state,
+            "config": config,
+        }
+        temporary = folder / f".{_TENSORS}.tmp"
+        contiguous = {k: v.contiguous() for k, v in tensors.items()}
+        save_file(contiguous, temporary, metadata={"record": json.dumps(record)})
+        os.replace(temporary, folder / _TENSORS)
+
+    def load(self, folder: Path, config: dict[str, Any]) -> None:
+        """Go back to a written state.
+
+        Raises
+        ------
+        ValueError
+            If the run was started with other settings.
+        """
+        record, tensors = read_state(folder)
+        different = {k for k in config if record["config"].get(k) != config[k]}
+        if different:
+            name = sorted(different)[0]
+            raise ValueError(
+                f"resume: {folder} was started with {name}={record['config'].get(name)!r}, "
+                f"not {config[name]!r}"
+            )
+        with torch.no_grad():
+            for name, parameter in self.network.named_parameters():
+                parameter.copy_(tensors[f"network.{name}"])
+                self.average[name] = tensors[f"average.{name}"]
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in tensors.items():
+            if key.startswith("optimizer."):
+                _, index, moment = key.split(".", 2)
+                moments.setdefault(int(index), {})[moment] = tensor
+        stored = self.optimizer.state_dict()
+        self.optimizer.load_state_dict({**stored, "state": moments})
+        self.rng.bit_generator.state = record["rng"]
+        self.step = record["step"]
+        self.order = tuple(record["order"])
+        self.seconds = record["seconds"]
+
+
+def has_state(folder: Path) -> bool:
+    """Return whether a folder holds a run that can be resumed."""
+    return (folder / _TENSORS).is_file()
+
+
+def read_state(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the record and the tensors of a written state."""
+    with safe_open(folder / _TENSORS, framework="pt") as stream:
+        record = json.loads(stream.metadata()["record"])
+    return record, load_file(folder / _TENSORS)

@@ -1,0 +1,255 @@
+"""The training loop: resumable to the same result, average of the weights kept."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ase_continuousp.crystals import Crystals
+from ase_continuousp.model.checkpoint import save_model
+from ase_continuousp.model.continuous import ContinuousEnergy
+from ase_continuousp.niggli import reduce_crystals
+from ase_continuousp.starts.priors import Priors
+from ase_continuousp.training.config import TrainConfig
+from ase_continuousp.training.data import read_crystals
+from ase_continuousp.training.noise import Noised, NoiseLaw
+from ase_continuousp.training.objectives.score import ScoreMatching
+from ase_continuousp.training.run_state import RunState, has_state
+
+_log = logging.getLogger(__name__)
+_DTYPES = {"fp32": torch.float32, "fp64": torch.float64}
+_LOG_FIELDS = ("step", "seconds", "learning_rate", "position_loss", "strain_loss", "norm",
+               "val_position_loss", "val_strain_loss")  # fmt: skip
+
+
+def train(
+    config: TrainConfig,
+    data: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    val: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    progress: bool = False,
+) -> Path:
+    """Train an energy on crystals and write a model folder.
+
+    The folder holds the averaged weights, the card and the priors (together a model that
+    :func:`ase_continuousp.load_model` reads), the state of the run, written every
+    ``checkpoint_every`` updates, and ``log.csv``. An interrupted run that is resumed ends with
+    the same weights as one that was not.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    data : path or sequence of paths
+        Training files, see :func:`ase_continuousp.training.data.read_crystals`.
+    out : path
+        Folder of the model and of the run.
+    val : path, optional
+        Validation file: its loss is logged. Nothing is chosen by it.
+    resume : bool
+        Go on with the run in `out`; without it a folder that holds a run is refused.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Path
+        The model folder.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds a run and `resume` is false, or the other way round, or the
+        run was started with other settings; if the loss is no longer finite.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from ase.build import bulk
+    >>> from ase_continuousp import load_model
+    >>> config = TrainConfig(
+    ...     steps=2, batch_size=2, network={"channels": 8, "vector_channels": 4, "n_layers": 2}
+    ... )
+    >>> with TemporaryDirectory() as folder:
+    ...     for a in (5.5, 5.7):
+    ...         bulk("NaCl", "rocksalt", a=a).write(f"{folder}/salt.extxyz", append=True)
+    ...     load_model(train(config, f"{folder}/salt.extxyz", f"{folder}/salt")).elements
+    (11, 17)
+    """
+    folder = Path(out)
+    if resume != has_state(folder):
+        wanted = "holds no run to resume" if resume else "already holds a run; resume it or choose another"
+        raise ValueError(f"out: {folder} {wanted}")
+    sources = [data] if isinstance(data, str | os.PathLike) else list(data)
+    processes = os.cpu_count() or 1
+    crystals = reduce_crystals(
+        Crystals.concatenate(
+            [read_crystals(s, processes=processes, progress=progress) for s in sources]
+        )
+    )
+    state = _initial_state(config)
+    if resume:
+        state.load(folder, config.as_dict())
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "priors.json").is_file():
+        Priors.fit(crystals).save(folder / "priors.json")
+    objective = ScoreMatching(law=NoiseLaw(**config.law))
+    validation = None
+    if val is not None:
+        validation = _validation_set(read_crystals(val, processes=processes), config, objective)
+    card = _card(config, crystals, sources, val)
+    _run(config, state, crystals, objective, validation, folder, card, progress)
+    return folder
+
+
+def _initial_state(config: TrainConfig) -> RunState:
+    dtype = _DTYPES[config.precision]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = ContinuousEnergy(**config.network).to(dtype)
+    optimizer = torch.optim.Adam(
+        network.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), foreach=True
+    )
+    average = {k: v.detach().clone() for k, v in network.named_parameters()}
+    return RunState(network, optimizer, average, np.random.default_rng(config.seed))
+
+
+def _run(
+    config: TrainConfig,
+    state: RunState,
+    crystals: Crystals,
+    objective: ScoreMatching,
+    validation: Noised | None,
+    folder: Path,
+    card: dict[str, Any],
+    progress: bool,
+) -> None:
+    started = time.monotonic() - state.seconds
+    bar = tqdm(total=config.steps, initial=state.step, disable=not progress, unit="step")
+    with bar:
+        while state.step < config.steps:
+            row = _update(config, state, crystals, objective)
+            state.seconds = time.monotonic() - started
+            bar.update()
+            bar.set_postfix(loss=f"{row['position_loss'] + row['strain_loss']:.3f}", refresh=False)
+            done = state.step == config.steps
+            validates = done or state.step % config.validate_every == 0
+            if validates and validation is not None:
+                row |= _validate(config, state, objective, validation)
+            if state.step % 50 == 0 or validates:
+                _append(folder / "log.csv", row | {"step": state.step, "seconds": state.seconds})
+            if done or state.step % config.checkpoint_every == 0:
+                state.save(folder, config.as_dict())
+                minutes = round(state.seconds / 60, 1)
+                training = card["training"] | {"steps_done": state.step, "minutes": minutes}
+                save_model(folder, state.network, state.average, card | {"training": training})
+
+
+def _update(
+    config: TrainConfig, state: RunState, crystals: Crystals, objective: ScoreMatching
+) -> dict[str, float]:
+    batch, state.order = _next_batch(config.batch_size, state, len(crystals))
+    noised = objective.noised(crystals.select(batch), state.rng)
+    state.optimizer.zero_grad()
+    position_loss, strain_loss = objective.accumulate(
+        state.network, noised, _DTYPES[config.precision]
+    )
+    if not math.isfinite(position_loss + strain_loss):
+        raise ValueError(
+            f"the loss is not finite at step {state.step + 1}: lower learning_rate "
+            f"(now {config.learning_rate}) and resume from the last checkpoint"
+        )
+    norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), config.clip)
+    rate = config.learning_rate * schedule(state.step, config.steps, config.warmup)
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate
+    state.optimizer.step()
+    state.step += 1
+    state.update_average(config.ema)
+    return {
+        "learning_rate": rate,
+        "position_loss": position_loss,
+        "strain_loss": strain_loss,
+        "norm": float(norm),
+    }
+
+
+def schedule(step: int, steps: int, warmup: int) -> float:
+    """Return the factor on the learning rate: linear warm-up, then a cosine to zero.
+
+    Examples
+    --------
+    >>> schedule(0, 100, 10), schedule(10, 100, 10), round(schedule(55, 100, 10), 3)
+    (0.1, 1.0, 0.5)
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def _next_batch(size: int, state: RunState, n: int) -> tuple[list[int], tuple[int, ...]]:
+    order = list(state.order)
+    while len(order) < size:
+        order += state.rng.permutation(n).tolist()
+    return order[:size], tuple(order[size:])
+
+
+def _validation_set(crystals: Crystals, config: TrainConfig, objective: ScoreMatching) -> Noised:
+    rng = np.random.default_rng(1)  # the same crystals and noise whatever the seed of the run
+    chosen = rng.permutation(len(crystals))[: config.validation_crystals]
+    return objective.noised(reduce_crystals(crystals.select(chosen)), rng)
+
+
+def _validate(
+    config: TrainConfig, state: RunState, objective: ScoreMatching, noised: Noised
+) -> dict[str, float]:
+    dtype = _DTYPES[config.precision]
+    averaged = ContinuousEnergy(**config.network).to(dtype)
+    averaged.load_state_dict(state.average)
+    position_loss, strain_loss = objective.loss(averaged, noised, dtype)
+    _log.info("step %d: validation %.4f %.4f", state.step, position_loss, strain_loss)
+    return {"val_position_loss": position_loss, "val_strain_loss": strain_loss}
+
+
+def _card(
+    config: TrainConfig,
+    crystals: Crystals,
+    sources: Sequence[str | os.PathLike[str]],
+    val: str | os.PathLike[str] | None,
+) -> dict[str, Any]:
+    return {
+        "elements": np.unique(crystals.numbers).tolist(),
+        "energy_unit": 1.0,
+        "training": {
+            "data": [_label(s) for s in sources],
+            "validation": None if val is None else _label(val),
+            "crystals": len(crystals),
+            "config": config.as_dict(),
+        },
+    }
+
+
+def _label(path: str | os.PathLike[str]) -> str:
+    # The last folder and the bare name say which data, whatever machine it lay on.
+    path = Path(path)
+    return f"{path.parent.name}/{path.name.split('.')[0]}".lstrip("/")
+
+
+def _append(path: Path, row: dict[str, float]) -> None:
+    is_new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, _LOG_FIELDS)
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
