@@ -134,7 +134,8 @@ class Crystals:
     def fractional(self) -> Floats:
         """Fractional coordinates, (n_atoms, 3)."""
         inverse = np.linalg.inv(self.cells)
-        return np.einsum("ax,axy->ay", self.positions, inverse[self.crystal_index])
+        fractional: Floats = np.einsum("ax,axy->ay", self.positions, inverse[self.crystal_index])
+        return fractional
 
     def with_fractional(self, fractional: ArrayLike, cells: ArrayLike | None = None) -> Crystals:
         """Return the batch with other fractional coordinates and, if given, other cells."""

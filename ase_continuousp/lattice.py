@@ -28,7 +28,8 @@ def volume(cells: ArrayLike) -> Floats:
     a, b, c = np.moveaxis(np.asarray(cells, dtype=np.float64), -2, 0)
     # The triple product, not numpy's LU determinant: the latter costs more on small batches
     # and its last digits depend on the pivoting order of the rows.
-    return np.abs(np.einsum("...x,...x->...", a, np.cross(b, c)))
+    volumes: Floats = np.abs(np.einsum("...x,...x->...", a, np.cross(b, c)))
+    return volumes
 
 
 def heights(cells: ArrayLike) -> Floats:
@@ -53,7 +54,8 @@ def heights(cells: ArrayLike) -> Floats:
     """
     cells = np.asarray(cells, dtype=np.float64)
     normals = np.cross(np.roll(cells, -1, axis=-2), np.roll(cells, -2, axis=-2))
-    return volume(cells)[..., None] / np.linalg.norm(normals, axis=-1)
+    distances: Floats = volume(cells)[..., None] / np.linalg.norm(normals, axis=-1)
+    return distances
 
 
 def to_fractional(positions: ArrayLike, cells: ArrayLike) -> Floats:
@@ -76,7 +78,10 @@ def to_fractional(positions: ArrayLike, cells: ArrayLike) -> Floats:
     [0.5, 0.5, 0.5]
     """
     inverse = np.linalg.inv(np.asarray(cells, dtype=np.float64))
-    return np.einsum("...x,...xy->...y", np.asarray(positions, dtype=np.float64), inverse)
+    fractional: Floats = np.einsum(
+        "...x,...xy->...y", np.asarray(positions, dtype=np.float64), inverse
+    )
+    return fractional
 
 
 def to_cartesian(fractional: ArrayLike, cells: ArrayLike) -> Floats:
@@ -99,7 +104,10 @@ def to_cartesian(fractional: ArrayLike, cells: ArrayLike) -> Floats:
     [1.0, 0.0, 0.0]
     """
     fractional = np.asarray(fractional, dtype=np.float64)
-    return np.einsum("...x,...xy->...y", fractional, np.asarray(cells, dtype=np.float64))
+    positions: Floats = np.einsum(
+        "...x,...xy->...y", fractional, np.asarray(cells, dtype=np.float64)
+    )
+    return positions
 
 
 def symmetric_exponential(strain: ArrayLike) -> Floats:
@@ -121,4 +129,5 @@ def symmetric_exponential(strain: ArrayLike) -> Floats:
     True
     """
     values, vectors = np.linalg.eigh(np.asarray(strain, dtype=np.float64))
-    return np.einsum("...ij,...j,...kj->...ik", vectors, np.exp(values), vectors)
+    exponential: Floats = np.einsum("...ij,...j,...kj->...ik", vectors, np.exp(values), vectors)
+    return exponential
