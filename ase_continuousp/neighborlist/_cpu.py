@@ -1,13 +1,17 @@
-"""Compiled search for batches of small crystals: count, prefix sum, fill.
+"""Compiled search over a batch of crystals: images laid out once, then plain distances.
 
-Every crystal is seen in a frame in which its cell is triangular, with the shortest vector along z
-and innermost. For a pair of atoms the images then form lines along z, and the part of a line
-inside the sphere is an interval known in closed form: no image outside the sphere is looked at.
-Only the ends of a line can be so close to the sphere that rounding decides; there the distance is
-taken from the Cartesian positions exactly as in ASE.
+Each crystal is turned into a frame in which its cell is triangular, so that a brick of the same
+volume, with edges along x, y, z, repeats in its place; atoms are wrapped into that brick, however
+skewed the cell is. All images within the cutoff of the box around the atoms are written down
+once. From there on nothing is periodic: distances from a center to a run of images are one
+vectorized loop, and the few images inside are picked without branches. Images are sorted into
+bins, runs of bins along z, if there are so many that bins pay; the cost is linear in the atoms.
 
-Each unordered pair is found once, as (i, j, S) with i <= j, and mirrored to (j, i, -S) for the
-full list. Suffixes: a atom, b crystal, p pair, c Cartesian or cell vector.
+Only distances so close to the cutoff that rounding decides are taken again, from the Cartesian
+positions as in ASE. Pairs are written center after center until the buffers are full; the caller
+enlarges them and the search resumes with the center that did not fit.
+
+Suffixes: a atom, b crystal, g image ("ghost"), p pair, c Cartesian or cell vector.
 """
 
 from __future__ import annotations
@@ -18,6 +22,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from ase_continuousp import lattice
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Shifts = NDArray[np.int32]
@@ -26,186 +32,277 @@ Shifts = NDArray[np.int32]
 # above rounding errors of the frame, far below what would make exact tests frequent.
 MARGIN = 1e-9
 
+# Atoms are wrapped into [-ORIGIN, 1 - ORIGIN) of the brick: many crystals have atoms on the faces
+# of the cell, which rounding would otherwise scatter to both sides.
+ORIGIN = 0.1
+
+# Images per crystal from which on bins pay, and bins per cutoff along each axis.
+BINNED = 4000
+BINS_PER_CUTOFF = 2.0
+
 _jit = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 
 @_jit
-def frames(positions_ac: Floats, cells: Floats, offsets: Integers) -> tuple:
-    """Return rotated positions, triangular cells and the order of the cell vectors.
+def triangular(cell: Floats) -> tuple[Integers, Floats, Floats]:
+    """Return the order of the cell vectors, the triangular cell and the frame.
 
-    The triangular cell of crystal b holds (ax, ay, az, by, bz, cz): rows (ax, ay, az),
-    (0, by, bz), (0, 0, cz) for its longest, middle and shortest vector.
+    Rows of the triangular cell are the longest vector (ax, ay, az), then (0, by, bz), then the
+    shortest (0, 0, cz), all of ax, by, cz > 0; rows of the frame are its axes x, y, z. The frame
+    may be a reflection, since only distances matter.
     """
-    n_crystals = len(cells)
-    rotated_ca = np.empty((3, len(positions_ac)))
-    triangles = np.empty((n_crystals, 6))
-    orders = np.empty((n_crystals, 3), dtype=np.int64)
-    for b in range(n_crystals):
-        cell = cells[b]
-        l0 = cell[0, 0] ** 2 + cell[0, 1] ** 2 + cell[0, 2] ** 2
-        l1 = cell[1, 0] ** 2 + cell[1, 1] ** 2 + cell[1, 2] ** 2
-        l2 = cell[2, 0] ** 2 + cell[2, 1] ** 2 + cell[2, 2] ** 2
-        first, second, third = 0, 1, 2
-        if l0 < l1:
-            first, second = second, first
-            l0, l1 = l1, l0
-        if l1 < l2:
-            second, third = third, second
-            l1, l2 = l2, l1
-        if l0 < l1:
-            first, second = second, first
-        orders[b, 0] = first
-        orders[b, 1] = second
-        orders[b, 2] = third
-        ax, ay, az = cell[first, 0], cell[first, 1], cell[first, 2]
-        bx, by, bz = cell[second, 0], cell[second, 1], cell[second, 2]
-        cx, cy, cz = cell[third, 0], cell[third, 1], cell[third, 2]
-        length = math.sqrt(cx * cx + cy * cy + cz * cz)
-        ezx, ezy, ezz = cx / length, cy / length, cz / length
-        along = bx * ezx + by * ezy + bz * ezz
-        ux, uy, uz = bx - along * ezx, by - along * ezy, bz - along * ezz
-        across = math.sqrt(ux * ux + uy * uy + uz * uz)
-        eyx, eyy, eyz = ux / across, uy / across, uz / across
-        exx = eyy * ezz - eyz * ezy
-        exy = eyz * ezx - eyx * ezz
-        exz = eyx * ezy - eyy * ezx
-        height = ax * exx + ay * exy + az * exz
-        if height < 0.0:  # the frame may be a reflection: only distances matter
-            height, exx, exy, exz = -height, -exx, -exy, -exz
-        triangles[b, 0] = height
-        triangles[b, 1] = ax * eyx + ay * eyy + az * eyz
-        triangles[b, 2] = ax * ezx + ay * ezy + az * ezz
-        triangles[b, 3] = across
-        triangles[b, 4] = along
-        triangles[b, 5] = length
-        for a in range(offsets[b], offsets[b + 1]):
-            x, y, z = positions_ac[a, 0], positions_ac[a, 1], positions_ac[a, 2]
-            rotated_ca[0, a] = x * exx + y * exy + z * exz
-            rotated_ca[1, a] = x * eyx + y * eyy + z * eyz
-            rotated_ca[2, a] = x * ezx + y * ezy + z * ezz
-    return rotated_ca, triangles, orders
+    lengths = np.array([(cell[c] ** 2).sum() for c in range(3)])
+    order = np.argsort(-lengths)
+    triangle = np.zeros((3, 3))
+    axes = np.zeros((3, 3))
+    for c in (2, 1, 0):
+        vector = cell[order[c]].copy()
+        for _ in range(2):  # the second pass removes what rounding left in flat cells
+            for d in range(2, c, -1):
+                part = (vector * axes[d]).sum()
+                triangle[c, d] += part
+                vector -= part * axes[d]
+        triangle[c, c] = math.sqrt((vector**2).sum())
+        axes[c] = vector / triangle[c, c]
+    return order, triangle, axes
+
+
+@_jit
+def wrap(positions_ac: Floats, axes: Floats, triangle: Floats) -> tuple[Floats, Integers]:
+    """Return coordinates in the brick, one row per axis, and the shifts that led there."""
+    n_atoms = len(positions_ac)
+    wrapped_ca = np.empty((3, n_atoms))
+    shifts_ac = np.empty((n_atoms, 3), dtype=np.int64)
+    for a in range(n_atoms):
+        for c in range(3):
+            wrapped_ca[c, a] = (
+                positions_ac[a, 0] * axes[c, 0]
+                + positions_ac[a, 1] * axes[c, 1]
+                + positions_ac[a, 2] * axes[c, 2]
+            )
+        for c in range(3):
+            shift = -math.floor(wrapped_ca[c, a] / triangle[c, c] + ORIGIN)
+            shifts_ac[a, c] = shift
+            for d in range(c, 3):
+                wrapped_ca[d, a] += shift * triangle[c, d]
+    return wrapped_ca, shifts_ac
+
+
+@_jit
+def reach(squared: float, low: float, high: float, start: float, step: float) -> tuple[int, int]:
+    """Return the first and last s with start + s step within a distance of [low, high]."""
+    distance = math.sqrt(squared)
+    first = math.ceil((low - distance - start) / step)
+    last = math.floor((high + distance - start) / step)
+    return first, last
+
+
+@_jit
+def outside(x: float, low: float, high: float) -> float:
+    """Return the squared distance of x from [low, high]."""
+    distance = max(low - x, x - high, 0.0)
+    return distance * distance
+
+
+@_jit
+def lay_out(
+    wrapped_ca: Floats,
+    shifts_ac: Integers,
+    order: Integers,
+    triangle: Floats,
+    limit: float,
+    images_cg: Floats,
+    origins_gc: Integers,
+) -> int:
+    """Write the images within the squared distance `limit` of the box around the atoms.
+
+    `origins_gc` gets the atom of each image, and its shift along the cell vectors. Writes as many
+    as fit and returns their number.
+    """
+    ax, ay, az = triangle[0, 0], triangle[0, 1], triangle[0, 2]
+    by, bz, cz = triangle[1, 1], triangle[1, 2], triangle[2, 2]
+    xs, ys, zs = wrapped_ca[0], wrapped_ca[1], wrapped_ca[2]
+    x_low, x_high = xs.min(), xs.max()
+    y_low, y_high = ys.min(), ys.max()
+    z_low, z_high = zs.min(), zs.max()
+    capacity = images_cg.shape[1]
+    n = 0
+    for a in range(len(xs)):
+        first0, last0 = reach(limit, x_low, x_high, xs[a], ax)
+        for s0 in range(first0, last0 + 1):
+            x = xs[a] + s0 * ax
+            rest_x = limit - outside(x, x_low, x_high)
+            if rest_x < 0.0:
+                continue
+            first1, last1 = reach(rest_x, y_low, y_high, ys[a] + s0 * ay, by)
+            for s1 in range(first1, last1 + 1):
+                y = ys[a] + s0 * ay + s1 * by
+                rest_y = rest_x - outside(y, y_low, y_high)
+                if rest_y < 0.0:
+                    continue
+                start = zs[a] + s0 * az + s1 * bz
+                first2, last2 = reach(rest_y, z_low, z_high, start, cz)
+                if n + last2 - first2 >= capacity:
+                    n += max(0, last2 - first2 + 1)
+                    continue
+                for s2 in range(first2, last2 + 1):
+                    images_cg[0, n] = x
+                    images_cg[1, n] = y
+                    images_cg[2, n] = start + s2 * cz
+                    origins_gc[n, 0] = a
+                    origins_gc[n, 1 + order[0]] = shifts_ac[a, 0] + s0
+                    origins_gc[n, 1 + order[1]] = shifts_ac[a, 1] + s1
+                    origins_gc[n, 1 + order[2]] = shifts_ac[a, 2] + s2
+                    n += 1
+    return n
+
+
+@_jit
+def sort_into_bins(
+    images_cg: Floats, origins_gc: Integers, n: int, edge: float
+) -> tuple[Floats, Integers, Floats, Floats, Integers, Integers]:
+    """Return images and origins sorted by bin, and the grid: origin, edges, shape, bin starts.
+
+    Bins along z follow each other in memory. Edges grow until there are at most as many bins as
+    images, so that atoms far apart in a large cell need no more memory than others.
+    """
+    low_c = np.empty(3)
+    edges = np.empty(3)
+    shape = np.ones(3, dtype=np.int64)
+    for c in range(3):
+        low_c[c] = images_cg[c, :n].min()
+    while True:
+        total = 1.0
+        for c in range(3):
+            extent = images_cg[c, :n].max() - low_c[c]
+            bins = max(1.0, math.ceil(extent / edge))
+            total *= bins
+            if total <= n:
+                shape[c] = int(bins)
+            edges[c] = edge
+        if total <= n:
+            break
+        edge *= 1.3
+    starts = np.zeros(shape[0] * shape[1] * shape[2] + 1, dtype=np.int64)
+    bin_g = np.empty(n, dtype=np.int64)
+    for g in range(n):
+        number = 0
+        for c in range(3):
+            place = int((images_cg[c, g] - low_c[c]) / edges[c])
+            number = number * shape[c] + min(place, shape[c] - 1)
+        bin_g[g] = number
+        starts[number + 1] += 1
+    for number in range(len(starts) - 1):
+        starts[number + 1] += starts[number]
+    cursor = starts[:-1].copy()
+    sorted_cg = np.empty((3, n))
+    sorted_gc = np.empty((n, 4), dtype=np.int64)
+    for g in range(n):
+        place = cursor[bin_g[g]]
+        cursor[bin_g[g]] += 1
+        for c in range(3):
+            sorted_cg[c, place] = images_cg[c, g]
+        for c in range(4):
+            sorted_gc[place, c] = origins_gc[g, c]
+    return sorted_cg, sorted_gc, low_c, edges, shape, starts
+
+
+@_jit
+def pick(
+    x: float,
+    y: float,
+    z: float,
+    limit: float,
+    images_cg: Floats,
+    start: int,
+    stop: int,
+    squared_g: Floats,
+    found: Integers,
+    n: int,
+) -> int:
+    """Append the images from `start` to `stop` within `limit` to `found`; return their number."""
+    xs, ys, zs = images_cg[0], images_cg[1], images_cg[2]
+    for g in range(start, stop):
+        dx = xs[g] - x
+        dy = ys[g] - y
+        dz = zs[g] - z
+        squared_g[g] = dx * dx + dy * dy + dz * dz
+    for g in range(start, stop):
+        found[n] = g
+        n += squared_g[g] < limit
+    return n
+
+
+@_jit
+def pick_from_bins(
+    x: float,
+    y: float,
+    z: float,
+    limit: float,
+    images_cg: Floats,
+    low_c: Floats,
+    edges: Floats,
+    shape: Integers,
+    starts: Integers,
+    squared_g: Floats,
+    found: Integers,
+) -> int:
+    """Do `pick` for the bins that a sphere meets, one run along z for each column of bins."""
+    n = 0
+    radius = math.sqrt(limit)
+    first0 = max(0, math.floor((x - radius - low_c[0]) / edges[0]))
+    last0 = min(shape[0] - 1, math.floor((x + radius - low_c[0]) / edges[0]))
+    for b0 in range(first0, last0 + 1):
+        x_low = low_c[0] + b0 * edges[0]
+        rest_x = limit - outside(x, x_low, x_low + edges[0])
+        if rest_x < 0.0:
+            continue
+        width = math.sqrt(rest_x)
+        first1 = max(0, math.floor((y - width - low_c[1]) / edges[1]))
+        last1 = min(shape[1] - 1, math.floor((y + width - low_c[1]) / edges[1]))
+        for b1 in range(first1, last1 + 1):
+            y_low = low_c[1] + b1 * edges[1]
+            rest_y = rest_x - outside(y, y_low, y_low + edges[1])
+            if rest_y < 0.0:
+                continue
+            width = math.sqrt(rest_y)
+            first2 = max(0, math.floor((z - width - low_c[2]) / edges[2]))
+            last2 = min(shape[2] - 1, math.floor((z + width - low_c[2]) / edges[2]))
+            if first2 > last2:
+                continue
+            column = (b0 * shape[1] + b1) * shape[2]
+            n = pick(
+                x, y, z, limit, images_cg, starts[column + first2], starts[column + last2 + 1],
+                squared_g, found, n,
+            )  # fmt: skip
+    return n
 
 
 @_jit
 def is_inside(
-    positions_ac: Floats, cell: Floats, i: int, j: int, shift: tuple, cutoff: float
+    positions_ac: Floats,
+    cells: Floats,
+    b: int,
+    i: int,
+    j: int,
+    s0: int,
+    s1: int,
+    s2: int,
+    cutoff: float,
 ) -> bool:
     """Tell whether |r_j - r_i + S L| < cutoff, in the order of operations of ASE."""
     total = 0.0
     for c in range(3):
-        image = shift[0] * cell[0, c] + shift[1] * cell[1, c] + shift[2] * cell[2, c]
+        image = s0 * cells[b, 0, c] + s1 * cells[b, 1, c] + s2 * cells[b, 2, c]
         component = (positions_ac[j, c] - positions_ac[i, c]) + image
         total += component * component
     return math.sqrt(total) < cutoff
 
 
 @_jit
-def in_cell_order(order: Integers, s0: int, s1: int, s2: int) -> tuple:
-    """Return the shift (s0, s1, s2) along longest, middle and shortest vector as (S1, S2, S3)."""
-    shift = (s0, s1, s2)
-    first = shift[0] if order[0] == 0 else (shift[1] if order[1] == 0 else shift[2])
-    second = shift[0] if order[0] == 1 else (shift[1] if order[1] == 1 else shift[2])
-    third = shift[0] if order[0] == 2 else (shift[1] if order[1] == 2 else shift[2])
-    return first, second, third
-
-
-@_jit
-def line(
-    positions_ac: Floats,
-    cell: Floats,
-    order: Integers,
-    i: int,
-    j: int,
-    s0: int,
-    s1: int,
-    z: float,
-    length: float,
-    rest: float,
-    cutoff: float,
-) -> tuple:
-    """Return the first and last image on a line along z that lie inside the sphere.
-
-    `rest` is the squared cutoff with its margin, less the squared distance of the line.
-    """
-    reach = math.sqrt(rest) / length
-    offset = z / length
-    low = math.ceil(-reach - offset)
-    high = math.floor(reach - offset)
-    certain = rest - 2.0 * MARGIN * cutoff * cutoff
-    while low <= high and (z + low * length) ** 2 > certain:
-        shift = in_cell_order(order, s0, s1, low)
-        if is_inside(positions_ac, cell, i, j, shift, cutoff):
-            break
-        low += 1
-    while low <= high and (z + high * length) ** 2 > certain:
-        shift = in_cell_order(order, s0, s1, high)
-        if is_inside(positions_ac, cell, i, j, shift, cutoff):
-            break
-        high -= 1
-    return low, high
-
-
-@_jit
-def count(
-    positions_ac: Floats,
-    cells: Floats,
-    offsets: Integers,
-    cutoffs: Floats,
-    half: bool,
-    rotated_ca: Floats,
-    triangles: Floats,
-    orders: Integers,
-    counts: Integers,
-) -> None:
-    """Add the number of pairs of every center to `counts`."""
-    for b in range(len(cells)):
-        cell, order, cutoff = cells[b], orders[b], cutoffs[b]
-        ax, ay, az = triangles[b, 0], triangles[b, 1], triangles[b, 2]
-        by, bz, cz = triangles[b, 3], triangles[b, 4], triangles[b, 5]
-        limit = cutoff * cutoff * (1.0 + MARGIN)
-        widest = math.sqrt(limit)
-        for i in range(offsets[b], offsets[b + 1]):
-            for j in range(i, offsets[b + 1]):
-                dx = rotated_ca[0, j] - rotated_ca[0, i]
-                dy = rotated_ca[1, j] - rotated_ca[1, i]
-                dz = rotated_ca[2, j] - rotated_ca[2, i]
-                n = 0
-                start0 = 0 if i == j else math.ceil((-widest - dx) / ax)
-                for s0 in range(start0, math.floor((widest - dx) / ax) + 1):
-                    x = dx + s0 * ax
-                    rest_x = limit - x * x
-                    if rest_x < 0.0:
-                        continue
-                    y0 = dy + s0 * ay
-                    width = math.sqrt(rest_x)
-                    start1 = 0 if i == j and s0 == 0 else math.ceil((-width - y0) / by)
-                    for s1 in range(start1, math.floor((width - y0) / by) + 1):
-                        y = y0 + s1 * by
-                        rest = rest_x - y * y
-                        if rest < 0.0:
-                            continue
-                        z = dz + s0 * az + s1 * bz
-                        low, high = line(
-                            positions_ac, cell, order, i, j, s0, s1, z, cz, rest, cutoff
-                        )
-                        if i == j and s0 == 0 and s1 == 0:
-                            low = 1
-                        if high >= low:
-                            n += high - low + 1
-                counts[i] += n
-                if not half:
-                    counts[j] += n
-
-
-@_jit
-def make_positive(shifts_pc: Shifts, p: int) -> None:
-    """Turn the shift of pair p so that its first nonzero component is positive."""
-    for c in range(3):
-        if shifts_pc[p, c] != 0:
-            if shifts_pc[p, c] < 0:
-                for d in range(3):
-                    shifts_pc[p, d] = -shifts_pc[p, d]
-            return
+def is_positive(s0: int, s1: int, s2: int) -> bool:
+    """Tell whether the first component that is not zero is positive."""
+    return s0 > 0 or (s0 == 0 and (s1 > 0 or (s1 == 0 and s2 > 0)))
 
 
 @_jit
@@ -215,81 +312,111 @@ def fill(
     offsets: Integers,
     cutoffs: Floats,
     half: bool,
-    rotated_ca: Floats,
-    triangles: Floats,
-    orders: Integers,
+    start: int,
     first: Integers,
     i_p: Integers,
     j_p: Integers,
     shifts_pc: Shifts,
-) -> None:
-    """Write the pairs of every center a from index ``first[a]`` on."""
-    cursor = first.copy()
-    for b in range(len(cells)):
-        cell, order, cutoff = cells[b], orders[b], cutoffs[b]
-        c0, c1, c2 = order[0], order[1], order[2]
-        ax, ay, az = triangles[b, 0], triangles[b, 1], triangles[b, 2]
-        by, bz, cz = triangles[b, 3], triangles[b, 4], triangles[b, 5]
+) -> int:
+    """Write the pairs from center `start` on; return the first center that did not fit."""
+    p = first[start]
+    images_cg = np.empty((3, 1024))
+    origins_gc = np.empty((1024, 4), dtype=np.int64)
+    squared_g = np.empty(1024)
+    found = np.empty(1025, dtype=np.int64)
+    wrap_c = np.empty(3, dtype=np.int64)
+    low_c, edges = np.empty(3), np.empty(3)
+    shape, starts = np.empty(3, dtype=np.int64), np.empty(1, dtype=np.int64)
+    for b in range(np.searchsorted(offsets, start, side="right") - 1, len(cells)):
+        begin, end = offsets[b], offsets[b + 1]
+        cutoff = cutoffs[b]
+        if cutoff == 0.0:
+            first[max(start, begin) + 1 : end + 1] = p
+            continue
         limit = cutoff * cutoff * (1.0 + MARGIN)
-        widest = math.sqrt(limit)
-        for i in range(offsets[b], offsets[b + 1]):
-            for j in range(i, offsets[b + 1]):
-                dx = rotated_ca[0, j] - rotated_ca[0, i]
-                dy = rotated_ca[1, j] - rotated_ca[1, i]
-                dz = rotated_ca[2, j] - rotated_ca[2, i]
-                start0 = 0 if i == j else math.ceil((-widest - dx) / ax)
-                for s0 in range(start0, math.floor((widest - dx) / ax) + 1):
-                    x = dx + s0 * ax
-                    rest_x = limit - x * x
-                    if rest_x < 0.0:
+        certain = cutoff * cutoff * (1.0 - MARGIN)
+        order, triangle, axes = triangular(cells[b])
+        wrapped_ca, wraps_ac = wrap(positions_ac[begin:end], axes, triangle)
+        n = lay_out(wrapped_ca, wraps_ac, order, triangle, limit, images_cg, origins_gc)
+        if n > len(squared_g):
+            images_cg = np.empty((3, n))
+            origins_gc = np.empty((n, 4), dtype=np.int64)
+            squared_g = np.empty(n)
+            found = np.empty(n + 1, dtype=np.int64)
+            lay_out(wrapped_ca, wraps_ac, order, triangle, limit, images_cg, origins_gc)
+        images, origins = images_cg, origins_gc
+        if n > BINNED:
+            images, origins, low_c, edges, shape, starts = sort_into_bins(
+                images_cg, origins_gc, n, cutoff / BINS_PER_CUTOFF
+            )
+        for i in range(max(start, begin), end):
+            a = i - begin
+            x, y, z = wrapped_ca[0, a], wrapped_ca[1, a], wrapped_ca[2, a]
+            if n > BINNED:
+                m = pick_from_bins(
+                    x, y, z, limit, images, low_c, edges, shape, starts, squared_g, found
+                )
+            else:
+                m = pick(x, y, z, limit, images, 0, n, squared_g, found, 0)
+            if p + m > len(i_p):
+                return i
+            for c in range(3):
+                wrap_c[order[c]] = wraps_ac[a, c]
+            w0, w1, w2 = wrap_c[0], wrap_c[1], wrap_c[2]
+            for h in range(m):
+                g = found[h]
+                j = origins[g, 0]
+                s0, s1, s2 = origins[g, 1] - w0, origins[g, 2] - w1, origins[g, 3] - w2
+                if j <= a:
+                    if j == a and s0 == 0 and s1 == 0 and s2 == 0:
                         continue
-                    y0 = dy + s0 * ay
-                    width = math.sqrt(rest_x)
-                    start1 = 0 if i == j and s0 == 0 else math.ceil((-width - y0) / by)
-                    for s1 in range(start1, math.floor((width - y0) / by) + 1):
-                        y = y0 + s1 * by
-                        rest = rest_x - y * y
-                        if rest < 0.0:
-                            continue
-                        z = dz + s0 * az + s1 * bz
-                        low, high = line(
-                            positions_ac, cell, order, i, j, s0, s1, z, cz, rest, cutoff
-                        )
-                        if i == j and s0 == 0 and s1 == 0:
-                            low = 1
-                        for s2 in range(low, high + 1):
-                            p = cursor[i]
-                            cursor[i] += 1
-                            i_p[p] = i
-                            j_p[p] = j
-                            shifts_pc[p, c0] = s0
-                            shifts_pc[p, c1] = s1
-                            shifts_pc[p, c2] = s2
-                            if half:
-                                if i == j:
-                                    make_positive(shifts_pc, p)
-                            else:
-                                q = cursor[j]
-                                cursor[j] += 1
-                                i_p[q] = j
-                                j_p[q] = i
-                                shifts_pc[q, c0] = -s0
-                                shifts_pc[q, c1] = -s1
-                                shifts_pc[q, c2] = -s2
+                    if half and (j < a or not is_positive(s0, s1, s2)):
+                        continue
+                if squared_g[g] > certain and not is_inside(
+                    positions_ac, cells, b, i, begin + j, s0, s1, s2, cutoff
+                ):
+                    continue
+                i_p[p] = i
+                j_p[p] = begin + j
+                shifts_pc[p, 0] = s0
+                shifts_pc[p, 1] = s1
+                shifts_pc[p, 2] = s2
+                p += 1
+            first[i + 1] = p
+    return len(positions_ac)
+
+
+def allocate(n_pairs: int) -> tuple[Integers, Integers, Shifts]:
+    """Return uninitialized i, j and S in one block of memory.
+
+    NumPy asks the system for large pages for blocks of 4 MiB and more; touching a fresh block of
+    usual pages would cost as much as the search. Memory that is not written is never occupied.
+    """
+    block = np.empty(max(28 * n_pairs, 1 << 22), dtype=np.uint8)
+    i = block[: 8 * n_pairs].view(np.int64)
+    j = block[8 * n_pairs : 16 * n_pairs].view(np.int64)
+    shifts = block[16 * n_pairs : 28 * n_pairs].view(np.int32).reshape(n_pairs, 3)
+    return i, j, shifts
 
 
 def search_batch(
     positions: Floats, cells: Floats, offsets: Integers, cutoffs: Floats, half: bool
 ) -> tuple[Integers, Integers, Shifts, Integers]:
     """Return i, j, S and the first pair of every atom for a batch of crystals."""
-    rotated, triangles, orders = frames(positions, cells, offsets)
-    frame = (positions, cells, offsets, cutoffs, half, rotated, triangles, orders)
-    first = np.zeros(len(positions) + 1, dtype=np.int64)
-    count(*frame, first[1:])
-    np.cumsum(first, out=first)
-    n_pairs = int(first[-1])
-    i = np.empty(n_pairs, dtype=np.int64)
-    j = np.empty(n_pairs, dtype=np.int64)
-    shifts = np.empty((n_pairs, 3), dtype=np.int32)
-    fill(*frame, first, i, j, shifts)
-    return i, j, shifts, first
+    n_atoms = len(positions)
+    # Averaged over the places of two atoms, a sphere holds V_sphere / V images of the other.
+    spheres = 4.0 / 3.0 * np.pi * cutoffs**3 / lattice.volume(cells)
+    expected = float(np.sum(np.diff(offsets) ** 2 * spheres)) / (2 if half else 1)
+    found = allocate(int(1.1 * expected) + 64)
+    first = np.zeros(n_atoms + 1, dtype=np.int64)
+    reached = 0
+    while True:
+        reached = fill(positions, cells, offsets, cutoffs, half, reached, first, *found)
+        n_pairs = int(first[reached])
+        if reached == n_atoms:
+            i, j, shifts = found
+            return i[:n_pairs], j[:n_pairs], shifts[:n_pairs], first
+        larger = allocate(2 * len(found[0]))
+        for old, new in zip(found, larger, strict=True):
+            new[:n_pairs] = old[:n_pairs]
+        found = larger
