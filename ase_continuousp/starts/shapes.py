@@ -82,7 +82,7 @@ class ShapeModel:
         """
         rng = np.random.default_rng(seed)
         shapes = log_metrics(crystals.cells)
-        keys = [_pattern(z) for z in np.split(crystals.numbers, crystals.offsets[1:-1])]
+        keys = [pattern_of(z) for z in np.split(crystals.numbers, crystals.offsets[1:-1])]
         centers: list[Floats] = []
         spreads: list[Floats] = []
         counts: list[int] = []
@@ -132,7 +132,7 @@ class ShapeModel:
         classes = np.flatnonzero(distance <= distance.min() + 1e-9)
         weights = np.zeros(len(self.counts))
         weights[classes] = self.counts[classes] / self.counts[classes].sum()
-        own = self.patterns.get(_pattern(numbers))
+        own = self.patterns.get(pattern_of(numbers))
         if own is not None:
             weights *= _FEWEST_OF_PATTERN
             for index, count in own:
@@ -194,7 +194,7 @@ def _niggli(cell: Floats) -> Floats:
     return cell if reduced is None else np.asarray(reduced)
 
 
-def _pattern(numbers: ArrayLike) -> str:
+def pattern_of(numbers: ArrayLike) -> str:
     """Return the sorted counts of the elements of a cell, as "1-1-3"."""
     counts = np.unique(np.asarray(numbers), return_counts=True)[1]
     return "-".join(str(c) for c in sorted(counts.tolist()))

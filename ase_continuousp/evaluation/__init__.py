@@ -1,0 +1,1 @@
+"""How often, and how closely, a model finds the true crystal."""

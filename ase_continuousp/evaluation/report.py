@@ -1,0 +1,254 @@
+"""The result of an evaluation, as an object and as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ase_continuousp.evaluation.match import STRICT_RMS
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one test crystal.
+
+    Parameters
+    ----------
+    index : int
+        Row in the data file, counted from 0.
+    formula : str
+        Of the cell.
+    n_atoms : int
+    rms : float or None
+        Of the best of the k samples; None if none matches.
+    top1_rms : float or None
+        Of the sample that the model ranks first.
+    spacegroup, true_spacegroup : int
+        Of the sample ranked first, and of the true crystal.
+    top1_start : str
+        Kind of start of the sample ranked first; empty if there is no sample.
+    top1_energy : float or None
+        Energy per atom of the sample ranked first.
+    n_samples : int
+        Samples compared; fewer than k where an element is unknown or a sample went astray.
+    controls : dict
+        RMS distance of the single crystal that each control made, or None.
+    """
+
+    index: int
+    formula: str
+    n_atoms: int
+    rms: float | None
+    top1_rms: float | None
+    spacegroup: int
+    true_spacegroup: int
+    top1_start: str
+    top1_energy: float | None
+    n_samples: int
+    controls: dict[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Rates of an evaluation; all rates are fractions of the n test crystals.
+
+    Parameters
+    ----------
+    k : int
+        Samples of each composition.
+    start : str
+        Kind of starts.
+    chains : int
+        Chains behind each sample, of which the one lowest in energy counts.
+    seconds : float
+        Wall time of sampling and matching.
+    model, data : str
+    seed : int
+    per_structure : tuple of Row
+
+    Examples
+    --------
+    >>> rows = [Row(i, "NaCl", 2, rms, rms, 225, 225, "random", -1.0, 1) for i, rms in
+    ...         enumerate([0.02, 0.3, None, None])]
+    >>> report = Report(1, "random", 1, 3.0, "mp20", "val.csv", 0, tuple(rows))
+    >>> report.match_rate, report.strict_rate, report.rmse
+    (0.5, 0.25, 0.16)
+    """
+
+    k: int
+    start: str
+    chains: int
+    seconds: float
+    model: str
+    data: str
+    seed: int
+    per_structure: tuple[Row, ...]
+
+    @property
+    def n(self) -> int:
+        """Number of test crystals."""
+        return len(self.per_structure)
+
+    @property
+    def match_rate(self) -> float:
+        """Share of crystals that the best of k samples matches."""
+        return self._share(lambda row: row.rms is not None)
+
+    @property
+    def strict_rate(self) -> float:
+        """Share of crystals that a sample matches with an RMS distance below 0.2."""
+        return self._share(lambda row: row.rms is not None and row.rms < STRICT_RMS)
+
+    @property
+    def rmse(self) -> float | None:
+        """Mean RMS distance of the matched crystals; None if nothing matches."""
+        return _mean([row.rms for row in self.per_structure if row.rms is not None])
+
+    @property
+    def top1_match_rate(self) -> float:
+        """Share of crystals that the sample ranked first matches."""
+        return self._share(lambda row: row.top1_rms is not None)
+
+    @property
+    def top1_strict_rate(self) -> float:
+        """Share of crystals that the sample ranked first matches with RMS below 0.2."""
+        return self._share(lambda row: row.top1_rms is not None and row.top1_rms < STRICT_RMS)
+
+    @property
+    def top1_rmse(self) -> float | None:
+        """Mean RMS distance of the matches of the sample ranked first."""
+        return _mean([row.top1_rms for row in self.per_structure if row.top1_rms is not None])
+
+    @property
+    def spacegroup_rate(self) -> float:
+        """Share of crystals for which the sample ranked first matches in the true space group."""
+        return self._share(
+            lambda row: row.top1_rms is not None and row.spacegroup == row.true_spacegroup
+        )
+
+    @property
+    def standard_error(self) -> dict[str, float | None]:
+        """One standard error of each rate (binomial) and of the two mean RMS distances."""
+        names = ("match_rate", "strict_rate", "top1_match_rate", "top1_strict_rate")
+        errors: dict[str, float | None] = {}
+        for name in (*names, "spacegroup_rate"):
+            p = getattr(self, name)
+            errors[name] = math.sqrt(p * (1.0 - p) / self.n) if self.n else None
+        errors["rmse"] = _error([r.rms for r in self.per_structure if r.rms is not None])
+        errors["top1_rmse"] = _error(
+            [r.top1_rms for r in self.per_structure if r.top1_rms is not None]
+        )
+        return errors
+
+    @property
+    def controls(self) -> dict[str, dict[str, float | None]]:
+        """Match rate, strict rate and RMSE of each control, one crystal a composition."""
+        names = sorted({name for row in self.per_structure for name in row.controls})
+        return {name: self._control(name) for name in names}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, JSON-ready."""
+        return {
+            "n": self.n,
+            "k": self.k,
+            "start": self.start,
+            "chains": self.chains,
+            "match_rate": self.match_rate,
+            "strict_rate": self.strict_rate,
+            "rmse": self.rmse,
+            "top1_match_rate": self.top1_match_rate,
+            "top1_strict_rate": self.top1_strict_rate,
+            "top1_rmse": self.top1_rmse,
+            "spacegroup_rate": self.spacegroup_rate,
+            "standard_error": self.standard_error,
+            "controls": self.controls,
+            "seconds": self.seconds,
+            "model": self.model,
+            "data": self.data,
+            "seed": self.seed,
+            "per_structure": [asdict(row) for row in self.per_structure],
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the report as JSON, whole or not at all."""
+        target = Path(path)
+        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        try:
+            text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
+            partial.write_text(text + "\n", encoding="utf-8")
+            os.replace(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def summary(self) -> str:
+        """Return the rates as a few lines of text, each with one standard error.
+
+        Examples
+        --------
+        >>> row = Row(0, "NaCl", 2, 0.02, 0.02, 225, 225, "random", -1.0, 1)
+        >>> print(Report(1, "random", 1, 3.0, "mp20", "val.csv", 0, (row,)).summary())
+        n 1, k 1, start random, chains 1, seed 0, 3 s
+        match rate        1.000 ± 0.000
+        strict rate       1.000 ± 0.000
+        RMSE              0.020
+        top-1 match rate  1.000 ± 0.000
+        top-1 strict rate 1.000 ± 0.000
+        top-1 RMSE        0.020
+        space group rate  1.000 ± 0.000
+        """
+        errors = self.standard_error
+        counts = f"n {self.n}, k {self.k}, start {self.start}, chains {self.chains}"
+        lines = [f"{counts}, seed {self.seed}, {self.seconds:.0f} s"]
+        for label, name in _LINES:
+            lines.append(f"{label:17s} {_with_error(getattr(self, name), errors[name])}")
+        for name, found in self.controls.items():
+            values = ", ".join(f"{k} {_with_error(v, None)}" for k, v in found.items())
+            lines.append(f"control {name}: {values}")
+        return "\n".join(lines)
+
+    def _share(self, is_hit: Callable[[Row], bool]) -> float:
+        return sum(map(is_hit, self.per_structure)) / self.n if self.n else 0.0
+
+    def _control(self, name: str) -> dict[str, float | None]:
+        found = [row.controls[name] for row in self.per_structure if name in row.controls]
+        matched = [rms for rms in found if rms is not None]
+        return {
+            "match_rate": len(matched) / len(found),
+            "strict_rate": sum(rms < STRICT_RMS for rms in matched) / len(found),
+            "rmse": _mean(matched),
+        }
+
+
+_LINES = (
+    ("match rate", "match_rate"),
+    ("strict rate", "strict_rate"),
+    ("RMSE", "rmse"),
+    ("top-1 match rate", "top1_match_rate"),
+    ("top-1 strict rate", "top1_strict_rate"),
+    ("top-1 RMSE", "top1_rmse"),
+    ("space group rate", "spacegroup_rate"),
+)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+def _error(values: Sequence[float]) -> float | None:
+    """Return the standard error of the mean, None for fewer than two values."""
+    mean = _mean(values)
+    if mean is None or len(values) < 2:
+        return None
+    variance = math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)
+    return math.sqrt(variance / len(values))
+
+
+def _with_error(value: float | None, error: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if error is None else f"{value:.3f} ± {error:.3f}"

@@ -1,0 +1,195 @@
+"""Pieces of an evaluation: some test crystals each, sampled and judged by one worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ase_continuousp import io
+from ase_continuousp.crystals import Crystals
+from ase_continuousp.evaluation.match import match, rms_distance
+from ase_continuousp.evaluation.report import Row
+from ase_continuousp.model.checkpoint import TrainedModel
+from ase_continuousp.sampling.annealing import AnnealSettings
+from ase_continuousp.search.predict import is_reasonable
+from ase_continuousp.search.rank import EnergyRanking
+from ase_continuousp.search.refine import Job, Refined, batches_of, model_key, run_job
+from ase_continuousp.search.sources import PROTOTYPES, Sources, sources_of_model
+from ase_continuousp.starts import StartCrystal
+from ase_continuousp.starts.priors import Priors
+
+
+@dataclass(frozen=True)
+class Task:
+    """Some test crystals, and all that a worker needs to sample and to judge them.
+
+    Parameters
+    ----------
+    rows : tuple of int
+        Of the data.
+    truths : Crystals
+        The test crystals.
+    job : Job
+        The starts of all of them.
+    owners, samples : tuple of int
+        Of each start: the place of its test crystal in `rows`, and which of the k samples it is
+        a chain of.
+    controls : tuple of dict
+        Of each test crystal: the crystals made by the controls.
+    """
+
+    rows: tuple[int, ...]
+    truths: Crystals
+    job: Job
+    owners: tuple[int, ...]
+    samples: tuple[int, ...]
+    controls: tuple[dict[str, Crystals], ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How test crystals are sampled.
+
+    Parameters
+    ----------
+    model : TrainedModel
+    device : str
+    settings : AnnealSettings
+    sources : Sources
+    controls : dict of str to Sources
+        Whose first crystal is compared as it is.
+    k : int
+        Samples of each composition.
+    n_chains : int
+        Chains behind each sample.
+    seed : int
+    batch : int
+        Starts that are annealed together, about.
+    """
+
+    model: TrainedModel
+    device: str
+    settings: AnnealSettings
+    sources: Sources
+    controls: Mapping[str, Sources]
+    k: int
+    n_chains: int
+    seed: int
+    batch: int
+
+
+def make_tasks(recipe: Recipe, truths: Crystals, rows: NDArray[np.int64]) -> Iterator[Task]:
+    """Yield the tasks one by one, so that starts are made while workers compute.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    truths : Crystals
+        All test crystals.
+    rows : array of int
+        Those to sample. Each has a random stream of its own, and the tasks depend on nothing
+        but the rows and the recipe.
+    """
+    known = set(recipe.model.elements)
+    per_row = recipe.k * recipe.n_chains
+    group = max(1, recipe.batch // per_row)
+    for number, batch in enumerate(batches_of(truths.counts[rows].tolist(), group)):
+        chosen = rows[batch].tolist()
+        starts: list[StartCrystal] = []
+        owners: list[int] = []
+        samples: list[int] = []
+        controls = []
+        for place, row in enumerate(chosen):
+            numbers = truths.select([row]).numbers
+            rng = np.random.default_rng([recipe.seed, row])
+            if set(numbers.tolist()) <= known:
+                made = recipe.sources.generate(numbers, per_row, rng)
+                starts += made
+                owners += [place] * len(made)
+                # Chains of one sample lie k apart, so that the most promising starts go to
+                # different samples.
+                samples += [index % recipe.k for index in range(len(made))]
+            controls.append(_controls(recipe.controls, numbers, rng))
+        key, seed = model_key(recipe.model), (recipe.seed, number)
+        job = Job(key, recipe.device, tuple(starts), recipe.settings, seed)
+        yield Task(
+            tuple(chosen),
+            truths.select(chosen),
+            job,
+            tuple(owners),
+            tuple(samples),
+            tuple(controls),
+        )
+
+
+def control_sources(model: TrainedModel, sources: Sources, wanted: bool) -> dict[str, Sources]:
+    """Return the sources of the controls: random crystals and, with a library, prototypes."""
+    if not wanted:
+        return {}
+    kinds = ["random"] + ["prototype"] * (model.path / PROTOTYPES).is_file()
+    made = {}
+    for kind in kinds:
+        known = kind in sources.starts
+        starts = sources.starts if known else sources_of_model(model.path, kind).starts
+        made[kind] = Sources(kind, starts)
+    return made
+
+
+def _controls(
+    sources: Mapping[str, Sources], numbers: NDArray[np.int64], rng: np.random.Generator
+) -> dict[str, Crystals]:
+    made = {}
+    for kind, source in sources.items():
+        starts = source.generate(numbers, 1, rng)
+        if starts:
+            made[kind] = starts[0].crystals
+    return made
+
+
+def sample(task: Task) -> list[Refined]:
+    """Anneal the starts of a task."""
+    return run_job(task.job) if task.job.starts else []
+
+
+def sample_and_judge(task: Task, priors: Priors) -> list[Row]:
+    """Anneal the starts of a task and compare the ends with its test crystals."""
+    return judge(task, sample(task), priors)
+
+
+def judge(task: Task, refined: Sequence[Refined], priors: Priors) -> list[Row]:
+    """Compare the samples of each test crystal with it."""
+    rows = []
+    for place, (index, truth) in enumerate(zip(task.rows, task.truths, strict=True)):
+        chains: dict[int, list[Refined]] = {}
+        for owner, sample, one in zip(task.owners, task.samples, refined, strict=True):
+            if owner == place and is_reasonable(one, priors):
+                chains.setdefault(sample, []).append(one)
+        samples = [min(found, key=lambda one: one.energy) for found in chains.values()]
+        rows.append(_row(index, truth, samples, task.controls[place]))
+    return rows
+
+
+def _row(
+    index: int, truth: Crystals, samples: Sequence[Refined], controls: dict[str, Crystals]
+) -> Row:
+    ranked = [one.head for one in EnergyRanking()([[sample] for sample in samples])]
+    first = match(ranked[0].crystals if ranked else None, truth)
+    others = [rms_distance(one.crystals, truth) for one in ranked[1:]]
+    matched = [rms for rms in (first.rms, *others) if rms is not None]
+    [atoms] = io.to_atoms(truth)
+    return Row(
+        index=index,
+        formula=str(atoms.get_chemical_formula("metal")),
+        n_atoms=truth.n_atoms,
+        rms=min(matched, default=None),
+        top1_rms=first.rms,
+        spacegroup=first.spacegroup,
+        true_spacegroup=first.true_spacegroup,
+        top1_start=ranked[0].start.kind if ranked else "",
+        top1_energy=ranked[0].energy_per_atom if ranked else None,
+        n_samples=len(ranked),
+        controls={name: rms_distance(made, truth) for name, made in controls.items()},
+    )

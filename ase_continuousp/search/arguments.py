@@ -1,0 +1,31 @@
+"""Checks of arguments that several public functions share."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def check_count(name: str, value: int) -> None:
+    """Raise unless the value is a whole number of at least 1.
+
+    Examples
+    --------
+    >>> check_count("n_samples", 20)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be a whole number: {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1: {value}")
+
+
+def check_seed(seed: int) -> None:
+    """Raise unless the seed is a whole number of at least 0.
+
+    Examples
+    --------
+    >>> check_seed(0)
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise TypeError(f"seed must be a whole number: {seed!r}")
+    if seed < 0:
+        raise ValueError(f"seed must not be negative: {seed}")

@@ -1,0 +1,222 @@
+"""What a search returns: crystals with their energy, symmetry and warnings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import covalent_radii
+from ase.stress import full_3x3_to_voigt_6_stress
+from numpy.typing import NDArray
+
+from ase_continuousp import io
+from ase_continuousp.crystals import Crystals
+from ase_continuousp.neighborlist import search
+from ase_continuousp.search.composition import formula_unit
+from ase_continuousp.search.refine import Refined
+
+Floats = NDArray[np.float64]
+
+CLASH_FRACTION = 0.6  # of the sum of covalent radii; 0.44 Å for two hydrogens, 1.7 for two sodiums
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A crystal that a search proposes.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        With energy, forces and stress of the model in a SinglePointCalculator, and the other
+        values of this record in ``atoms.info``.
+    energy_per_atom : float
+        Of the model; dimensionless unless the model was calibrated.
+    spacegroup : (str, int)
+        Symbol and number at a tolerance of 0.1 Å; ("", 0) if there is none.
+    n_found : int
+        How many of the starts ended in this crystal.
+    formula_units : int
+        In the cell.
+    converged : bool
+        Whether the quench reached its tolerance.
+    clash : bool
+        Whether two atoms are closer than 0.6 times the sum of their covalent radii.
+    start : str
+        Kind of the start that led here.
+    label : str
+        What that start was made from.
+    distance : float or None
+        Chemical distance of that start, where there is such a thing.
+    probability : float or None
+        Of being the true crystal, from rankings that are calibrated.
+    trace : (n_evaluations,) array
+        Energy per atom along the anneal.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> salt = Candidate(bulk("NaCl", "rocksalt", a=5.6), -1.0, ("Fm-3m", 225), 3, 1, True, False)
+    >>> salt.formula
+    'NaCl'
+    """
+
+    atoms: Atoms
+    energy_per_atom: float
+    spacegroup: tuple[str, int]
+    n_found: int
+    formula_units: int
+    converged: bool
+    clash: bool
+    start: str = ""
+    label: str = ""
+    distance: float | None = None
+    probability: float | None = None
+    trace: Floats = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
+
+    @property
+    def formula(self) -> str:
+        """Formula of the cell, metals first."""
+        return str(self.atoms.get_chemical_formula("metal"))
+
+
+def make_candidate(
+    refined: Refined,
+    *,
+    n_found: int = 1,
+    spacegroup: tuple[str, int] = ("", 0),
+    probability: float | None = None,
+) -> Candidate:
+    """Return the candidate of a refined crystal.
+
+    Parameters
+    ----------
+    refined : Refined
+    n_found : int
+    spacegroup : (str, int)
+    probability : float, optional
+    """
+    candidate = Candidate(
+        atoms=atoms_of(refined),
+        energy_per_atom=refined.energy_per_atom,
+        spacegroup=spacegroup,
+        n_found=n_found,
+        formula_units=formula_unit(refined.crystals.numbers)[1],
+        converged=refined.converged,
+        clash=has_clash(refined.crystals),
+        start=refined.start.kind,
+        label=refined.start.label,
+        distance=refined.start.distance,
+        probability=probability,
+        trace=refined.trace,
+    )
+    candidate.atoms.info.update(_info(candidate))
+    return candidate
+
+
+def atoms_of(refined: Refined) -> Atoms:
+    """Return a refined crystal as Atoms with its energy, forces and stress."""
+    [atoms] = io.to_atoms(refined.crystals)
+    stress = full_3x3_to_voigt_6_stress(refined.stress)
+    atoms.calc = SinglePointCalculator(
+        atoms,
+        energy=refined.energy,
+        free_energy=refined.energy,
+        forces=refined.forces,
+        stress=stress,
+    )
+    return atoms
+
+
+def has_clash(crystal: Crystals) -> bool:
+    """Return whether two atoms are closer than 0.6 times the sum of their covalent radii.
+
+    Parameters
+    ----------
+    crystal : Crystals
+        A batch of one.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase_continuousp import io
+    >>> [has_clash(io.from_atoms(bulk("Cu", a=a))) for a in (3.6, 2.0)]
+    [False, True]
+    """
+    radii = CLASH_FRACTION * covalent_radii[crystal.numbers]
+    pairs = search(crystal, 2.0 * radii.max())
+    vectors = crystal.positions[pairs.j] - crystal.positions[pairs.i] + pairs.S @ crystal.cells[0]
+    return bool(np.any(np.linalg.norm(vectors, axis=1) < radii[pairs.i] + radii[pairs.j]))
+
+
+def format_table(candidates: Sequence[Candidate]) -> str:
+    """Return the candidates as a table of text, one a line.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> salt = Candidate(bulk("NaCl", "rocksalt", a=5.6), -1.0, ("Fm-3m", 225), 3, 1, True, False)
+    >>> print(format_table([salt]))
+    rank  formula  Z  space group  energy/atom  found  start  flags
+       1  NaCl     1  Fm-3m (225)      -1.0000      3
+    """
+    head = ("rank", "formula", "Z", "space group", "energy/atom", "found", "start", "flags")
+    rows = [head]
+    for rank, c in enumerate(candidates, start=1):
+        symbol, number = c.spacegroup
+        flags = [name for name, on in (("clash", c.clash), ("unconverged", not c.converged)) if on]
+        rows.append(
+            (
+                str(rank),
+                c.formula,
+                str(c.formula_units),
+                f"{symbol} ({number})" if number else "-",
+                f"{c.energy_per_atom:.4f}",
+                str(c.n_found),
+                c.start,
+                ", ".join(flags),
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    to_right = {0, 4, 5}
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i in to_right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def write_candidates(path: str | os.PathLike[str], candidates: Sequence[Candidate]) -> None:
+    """Write candidates to a CIF, extxyz, traj or ase.db file, in their order.
+
+    Raises
+    ------
+    ValueError
+        If there is no candidate or the ending is another.
+    """
+    io.write_atoms(path, [candidate.atoms for candidate in candidates])
+
+
+def _info(c: Candidate) -> dict[str, str | int | float | bool]:
+    """Return the values of a candidate that files can hold beside the atoms."""
+    info: dict[str, str | int | float | bool] = {
+        "energy_per_atom": c.energy_per_atom,
+        "spacegroup_symbol": c.spacegroup[0],
+        "spacegroup_number": c.spacegroup[1],
+        "n_found": c.n_found,
+        "formula_units": c.formula_units,
+        "converged": c.converged,
+        "clash": c.clash,
+        "start": c.start,
+        "start_label": c.label,
+    }
+    if c.distance is not None:
+        info["start_distance"] = c.distance
+    if c.probability is not None:
+        info["probability"] = c.probability
+    return info

@@ -1,0 +1,168 @@
+"""A formula in, ranked crystals out."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
+
+import numpy as np
+from ase import Atoms
+
+from ase_continuousp.model.checkpoint import TrainedModel, load_model
+from ase_continuousp.search.arguments import check_count, check_seed
+from ase_continuousp.search.candidates import Candidate, make_candidate
+from ase_continuousp.search.composition import (
+    check_elements,
+    choose_units,
+    formula_unit,
+    parse_formula,
+)
+from ase_continuousp.search.dedupe import equivalence_classes
+from ase_continuousp.search.rank import EnergyRanking, Ranked, Ranking
+from ase_continuousp.search.refine import Refined, anneal_settings, refine_all
+from ase_continuousp.search.sources import read_priors, sources_of_model
+from ase_continuousp.search.symmetry import spacegroup as spacegroup_of
+from ase_continuousp.starts import StartCrystal
+from ase_continuousp.starts.priors import Priors
+
+logger = logging.getLogger(__name__)
+
+# Bounds on what counts as a crystal at all.
+_VOLUME_FACTOR = 3.0  # volume per atom against the expected one, either way
+_SHORTEST, _LONGEST = 1.5, 100.0  # cell vectors [Å]
+
+
+def predict(
+    formula: str | Atoms,
+    *,
+    model: str | os.PathLike[str] | TrainedModel = "mp20",
+    n_samples: int = 20,
+    formula_units: int | Iterable[int] | None = None,
+    start: str = "mixed",
+    spacegroup: int | str | None = None,
+    relax: bool = True,
+    seed: int = 0,
+    device: str = "auto",
+    progress: bool = False,
+    executor: Executor | None = None,
+) -> list[Candidate]:
+    """Return likely crystals of a formula, duplicates merged, best first.
+
+    Parameters
+    ----------
+    formula : str or Atoms
+        Only the ratio of its elements counts.
+    model : str, path or TrainedModel
+        Name of a shipped model, or the folder of any.
+    n_samples : int
+        Starts for each number of formula units.
+    formula_units : int or iterable of int, optional
+        Formula units in the cell, counted in the smallest whole-number formula. If not given, up
+        to four numbers that make cells of at most 20 atoms, those first that are most frequent
+        in the training data.
+    start : {"mixed", "random", "symmetric", "prototype"}
+        Where the search begins: random atoms in a likely cell; random crystals of a space group;
+        known structure types with other elements; or all of these.
+    spacegroup : int or str, optional
+        Of the symmetric starts. Refined crystals may end in another one.
+    relax : bool
+        Whether to quench with the energy of the model after the anneal.
+    seed : int
+        The same seed gives the same crystals on the CPU, whatever the executor.
+    device : str
+        "auto", "cpu" or "cuda".
+    progress : bool
+        Show a progress bar.
+    executor : concurrent.futures.Executor, optional
+        Where to anneal, for example a ProcessPoolExecutor; in this process if not given.
+
+    Returns
+    -------
+    list of Candidate
+        Empty only if no start ended in a crystal of reasonable size.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If the formula cannot be read, the model does not know an element, or a number is out of
+        bounds.
+    ImportError
+        If symmetric starts are asked for and PyXtal is not installed.
+
+    Examples
+    --------
+    >>> found = predict("SrTiO3", model="perov5", n_samples=2, formula_units=1)
+    >>> found[0].formula_units
+    1
+    """
+    check_count("n_samples", n_samples)
+    check_seed(seed)
+    unit, _ = formula_unit(parse_formula(formula))
+    trained = model if isinstance(model, TrainedModel) else load_model(model)
+    check_elements(unit, trained.elements, trained.name)
+    priors = read_priors(trained.path)
+    sources = sources_of_model(trained.path, start, spacegroup=spacegroup, priors=priors)
+    starts: list[StartCrystal] = []
+    for z in choose_units(unit, formula_units, priors.shapes):
+        starts += sources.generate(np.tile(unit, z), n_samples, np.random.default_rng([seed, z]))
+    if not starts:
+        raise ValueError(
+            f"start={start!r} offers nothing for {formula!r}"
+            + (f" in space group {spacegroup!r}" if spacegroup is not None else "")
+        )
+    refined = refine_all(
+        trained,
+        starts,
+        anneal_settings(trained, relax=relax),
+        seed=seed,
+        device=device,
+        executor=executor,
+        progress=progress,
+    )
+    return [
+        make_candidate(
+            one.head,
+            n_found=len(one.members),
+            spacegroup=spacegroup_of(one.head.crystals),
+            probability=one.probability,
+        )
+        for one in rank_refined(refined, priors)
+    ]
+
+
+def rank_refined(
+    refined: Sequence[Refined], priors: Priors, ranking: Ranking | None = None
+) -> list[Ranked]:
+    """Drop what is no crystal, merge duplicates and order the rest, best first.
+
+    Parameters
+    ----------
+    refined : sequence of Refined
+        All of one composition, in any number of formula units.
+    priors : Priors
+        For the expected volume.
+    ranking : Ranking, optional
+        By energy if not given.
+    """
+    kept = [one for one in refined if is_reasonable(one, priors)]
+    if len(kept) < len(refined):
+        logger.info("%d of %d crystals were out of bounds", len(refined) - len(kept), len(refined))
+    energies = [one.energy_per_atom for one in kept]
+    classes = equivalence_classes([one.crystals for one in kept], energies)
+    return (ranking or EnergyRanking())([[kept[i] for i in members] for members in classes])
+
+
+def is_reasonable(refined: Refined, priors: Priors) -> bool:
+    """Return whether the values are finite and volume and cell lengths are within bounds."""
+    if not refined.is_finite:
+        return False
+    crystal = refined.crystals
+    expected = priors.log_volume_per_atom(crystal.numbers)
+    gap = abs(np.log(crystal.volumes[0] / crystal.n_atoms) - expected)
+    lengths = np.linalg.norm(crystal.cells[0], axis=1)
+    fits = gap < np.log(_VOLUME_FACTOR) and lengths.min() > _SHORTEST and lengths.max() < _LONGEST
+    return bool(fits)

@@ -1,0 +1,266 @@
+"""Starts to refined crystals: batches of short anneals, here or on the workers of an executor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, as_completed
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ase_continuousp.crystals import Crystals
+from ase_continuousp.energy_function import EnergyFunction
+from ase_continuousp.model.checkpoint import TrainedModel, load_model
+from ase_continuousp.sampling.annealing import AnnealSettings, anneal
+from ase_continuousp.starts import StartCrystal
+
+Floats = NDArray[np.float64]
+
+_BATCH_ATOMS = 640  # a batch that keeps one core busy and its pairs in the cache
+
+
+@dataclass(frozen=True)
+class Refined:
+    """A crystal after annealing and quench.
+
+    Parameters
+    ----------
+    crystals : Crystals
+        A batch of one.
+    energy : float
+        Of the cell, in units of the model.
+    forces : (n_atoms, 3) array
+    stress : (3, 3) array
+    converged : bool
+        Whether the quench reached its tolerance.
+    start : StartCrystal
+        Where it came from.
+    trace : (n_evaluations,) array
+        Energy per atom along the way.
+    """
+
+    crystals: Crystals
+    energy: float
+    forces: Floats
+    stress: Floats
+    converged: bool
+    start: StartCrystal
+    trace: Floats
+
+    @property
+    def energy_per_atom(self) -> float:
+        """Energy divided by the number of atoms."""
+        return self.energy / self.crystals.n_atoms
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether energy, positions and cell are numbers, and the cell has a volume."""
+        finite = np.isfinite(self.energy) and np.isfinite(self.crystals.positions).all()
+        return bool(finite and np.isfinite(self.crystals.cells).all()) and (
+            self.crystals.volumes[0] > 1e-6
+        )
+
+
+@dataclass(frozen=True)
+class Job:
+    """A batch of starts and all that a worker needs to refine it.
+
+    Parameters
+    ----------
+    model : str
+        Name or folder.
+    device : str
+    starts : tuple of StartCrystal
+    settings : AnnealSettings
+    seed : tuple of int
+        Of the random stream of this batch.
+    """
+
+    model: str
+    device: str
+    starts: tuple[StartCrystal, ...]
+    settings: AnnealSettings
+    seed: tuple[int, ...]
+
+
+def anneal_settings(
+    model: TrainedModel, *, n_steps: int | None = None, relax: bool = True
+) -> AnnealSettings:
+    """Return the settings that the card of a model asks for, with changes.
+
+    Parameters
+    ----------
+    model : TrainedModel
+        Its card may hold an entry "anneal" with values of AnnealSettings.
+    n_steps : int, optional
+        Instead of the model's.
+    relax : bool
+        Whether to quench at the end.
+
+    Raises
+    ------
+    ValueError
+        If n_steps is negative or the card holds an unknown setting.
+    """
+    try:
+        settings = AnnealSettings(**model.card.get("anneal", {}))
+    except TypeError as error:
+        raise ValueError(f"model {model.name!r}: its card has a wrong setting: {error}") from None
+    if n_steps is not None:
+        settings = replace(settings, n_steps=n_steps)
+    return settings if relax else replace(settings, quench_steps=0)
+
+
+def batches_of(sizes: Sequence[int], batch_size: int | None = None) -> list[list[int]]:
+    """Return indices in batches, crystals of like size together.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Atoms of each crystal.
+    batch_size : int, optional
+        Crystals in a batch. If not given, as many as hold some 640 atoms.
+
+    Raises
+    ------
+    ValueError
+        If batch_size is not positive.
+
+    Examples
+    --------
+    >>> batches_of([300, 20, 300, 20], None), batches_of([1, 2, 3], 2)
+    ([[1, 3, 0], [2]], [[0, 1], [2]])
+    """
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1: {batch_size}")
+    batches: list[list[int]] = []
+    atoms = 0
+    for index in sorted(range(len(sizes)), key=lambda i: (sizes[i], i)):
+        full = not batches or (
+            atoms + sizes[index] > _BATCH_ATOMS
+            if batch_size is None
+            else len(batches[-1]) == batch_size
+        )
+        if full:
+            batches.append([])
+            atoms = 0
+        batches[-1].append(index)
+        atoms += sizes[index]
+    return batches
+
+
+def refine_starts(
+    energy: EnergyFunction,
+    starts: Sequence[StartCrystal],
+    settings: AnnealSettings,
+    rng: np.random.Generator,
+) -> list[Refined]:
+    """Anneal and quench a batch of starts, each from its own level of noise.
+
+    Parameters
+    ----------
+    energy : EnergyFunction
+    starts : sequence of StartCrystal
+    settings : AnnealSettings
+        A start never begins hotter than its temperature.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    list of Refined, in the order of the starts
+    """
+    batch = Crystals.concatenate([start.crystals for start in starts])
+    noise = np.minimum([start.noise for start in starts], settings.temperature)
+    done = anneal(energy, batch, settings, rng, noise=noise)
+    found = done.evaluation
+    return [
+        Refined(
+            crystals=done.crystals.select([b]),
+            energy=float(found.energy[b]),
+            forces=found.forces[first:last],
+            stress=found.stress[b],
+            converged=bool(done.converged[b]),
+            start=start,
+            trace=done.trace[:, b].copy(),
+        )
+        for b, (start, first, last) in enumerate(
+            zip(starts, batch.offsets[:-1], batch.offsets[1:], strict=True)
+        )
+    ]
+
+
+def run_job(job: Job) -> list[Refined]:
+    """Refine the starts of a job; a function of its own, so that workers find it."""
+    energy = _energy_of(job.model, job.device)
+    return refine_starts(energy, job.starts, job.settings, np.random.default_rng(job.seed))
+
+
+def refine_all(
+    model: TrainedModel,
+    starts: Sequence[StartCrystal],
+    settings: AnnealSettings,
+    *,
+    seed: int,
+    device: str = "auto",
+    batch_size: int | None = None,
+    executor: Executor | None = None,
+    progress: bool = False,
+) -> list[Refined]:
+    """Refine any number of starts in batches.
+
+    Batches and their random streams do not depend on the executor, so neither does the result.
+
+    Parameters
+    ----------
+    model : TrainedModel
+    starts : sequence of StartCrystal
+    settings : AnnealSettings
+    seed : int
+    device : str
+    batch_size : int, optional
+        Crystals in a batch.
+    executor : concurrent.futures.Executor, optional
+        Where to compute; in this process if not given.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    list of Refined, in the order of the starts
+    """
+    batches = batches_of([start.crystals.n_atoms for start in starts], batch_size)
+    jobs = [
+        Job(model_key(model), device, tuple(starts[i] for i in batch), settings, (seed, number))
+        for number, batch in enumerate(batches)
+    ]
+    made: dict[int, Refined] = {}
+    bar = tqdm(total=len(starts), desc="annealing", unit="crystal", disable=not progress)
+    with bar:
+        for number, done in _run(jobs, executor):
+            made.update(zip(batches[number], done, strict=True))
+            bar.update(len(done))
+    return [made[i] for i in range(len(starts))]
+
+
+def model_key(model: TrainedModel) -> str:
+    """Return what a worker has to load: the absolute folder of the model."""
+    return os.path.abspath(model.path)
+
+
+def _run(jobs: Sequence[Job], executor: Executor | None) -> Iterator[tuple[int, list[Refined]]]:
+    if executor is None:
+        for number, job in enumerate(jobs):
+            yield number, run_job(job)
+        return
+    waiting = {executor.submit(run_job, job): number for number, job in enumerate(jobs)}
+    for future in as_completed(waiting):
+        yield waiting[future], future.result()
+
+
+@lru_cache(maxsize=2)
+def _energy_of(model: str, device: str) -> EnergyFunction:
+    return load_model(model).energy(device=device)

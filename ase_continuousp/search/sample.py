@@ -1,0 +1,112 @@
+"""One crystal for each composition, in batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import numpy as np
+from ase import Atoms
+
+from ase_continuousp.model.checkpoint import TrainedModel, load_model
+from ase_continuousp.search.arguments import check_count, check_seed
+from ase_continuousp.search.candidates import atoms_of
+from ase_continuousp.search.composition import check_elements, parse_formula
+from ase_continuousp.search.refine import Refined, anneal_settings, refine_all
+from ase_continuousp.search.sources import sources_of_model
+from ase_continuousp.starts import StartCrystal
+
+
+def sample(
+    compositions: str | Atoms | Iterable[str | Atoms],
+    *,
+    model: str | os.PathLike[str] | TrainedModel = "mp20",
+    start: str = "random",
+    n_chains: int = 1,
+    n_steps: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    batch_size: int | None = None,
+    progress: bool = False,
+) -> list[Atoms]:
+    """Return one sampled crystal for each composition.
+
+    Parameters
+    ----------
+    compositions : str, Atoms or iterable of these
+        Formulas with all atoms of the cell, such as "Sr2Ti2O6", or Atoms whose numbers are used.
+    model : str, path or TrainedModel
+        Name of a shipped model, or the folder of any.
+    start : {"random", "symmetric", "prototype", "mixed"}
+        Where the chains begin.
+    n_chains : int
+        Chains for each composition, of which the one lowest in energy is returned.
+    n_steps : int, optional
+        Noisy steps of a chain; those of the model if not given.
+    seed : int
+        The same seed gives the same crystals on the CPU.
+    device : str
+        "auto", "cpu" or "cuda".
+    batch_size : int, optional
+        Chains that run together; by default as many as make good use of a core.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    list of Atoms
+        In the order of the compositions, with energy, forces and stress attached and the kind of
+        start in ``info["start"]``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong; the message names it.
+    RuntimeError
+        If every chain of a composition left the finite numbers.
+
+    Examples
+    --------
+    >>> [crystal] = sample("SrTiO3", model="perov5", n_steps=5)
+    >>> str(crystal.symbols)
+    'SrTiO3'
+    """
+    check_count("n_chains", n_chains)
+    check_seed(seed)
+    wanted = [compositions] if isinstance(compositions, str | Atoms) else list(compositions)
+    parsed = [parse_formula(one) for one in wanted]
+    trained = model if isinstance(model, TrainedModel) else load_model(model)
+    for numbers in parsed:
+        check_elements(numbers, trained.elements, trained.name)
+    sources = sources_of_model(trained.path, start)
+    starts: list[StartCrystal] = []
+    owners: list[int] = []
+    for index, numbers in enumerate(parsed):
+        made = sources.generate(numbers, n_chains, np.random.default_rng([seed, index]))
+        if not made:
+            raise ValueError(f"start={start!r} offers nothing for {wanted[index]!r}")
+        starts += made
+        owners += [index] * len(made)
+    refined = refine_all(
+        trained,
+        starts,
+        anneal_settings(trained, n_steps=n_steps),
+        seed=seed,
+        device=device,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    best: dict[int, Refined] = {}
+    for owner, one in zip(owners, refined, strict=True):
+        if one.is_finite and (owner not in best or one.energy < best[owner].energy):
+            best[owner] = one
+    lost = [i for i in range(len(parsed)) if i not in best]
+    if lost:
+        raise RuntimeError(f"no chain of {wanted[lost[0]]!r} stayed within finite numbers")
+    return [_described(best[i]) for i in range(len(parsed))]
+
+
+def _described(refined: Refined) -> Atoms:
+    atoms = atoms_of(refined)
+    atoms.info |= {"start": refined.start.kind, "converged": refined.converged}
+    return atoms

@@ -1,0 +1,124 @@
+"""Which starts a search takes, and how many of each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ase_continuousp.starts import Start, StartCrystal
+from ase_continuousp.starts.priors import Priors
+from ase_continuousp.starts.random import RandomStart
+from ase_continuousp.starts.symmetric import SymmetricStart
+
+KINDS = ("random", "symmetric", "prototype", "mixed")
+PRIORS = "priors.json"
+PROTOTYPES = "prototypes.npz"
+
+# Shares of a mixed search. Prototypes find most known chemistry; random starts fill up whatever
+# the others cannot give.
+_MIXED = {"prototype": 0.6, "symmetric": 0.1}
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The kinds of starts that a search draws from.
+
+    Parameters
+    ----------
+    kind : str
+        One of "random", "symmetric", "prototype" and "mixed".
+    starts : dict of str to Start
+        The sources by kind.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ase_continuousp.crystals import Crystals
+    >>> from ase_continuousp.starts.priors import Priors
+    >>> cube = Crystals.single([[0, 0, 0]], 3.35 * np.eye(3), [84])
+    >>> priors = Priors.fit(Crystals.concatenate([cube] * 8), n_steps=50)
+    >>> sources = Sources("random", {"random": RandomStart(priors)})
+    >>> [s.kind for s in sources.generate([84], 2, np.random.default_rng(0))]
+    ['random', 'random']
+    """
+
+    kind: str
+    starts: Mapping[str, Start]
+
+    def generate(self, numbers: ArrayLike, n: int, rng: np.random.Generator) -> list[StartCrystal]:
+        """Return up to n starts for atoms of these elements; of a mixed search, exactly n."""
+        if self.kind != "mixed":
+            return self.starts[self.kind].generate(numbers, n, rng)
+        made: list[StartCrystal] = []
+        for kind, share in _MIXED.items():
+            if kind in self.starts:
+                wanted = min(n - len(made), max(1, round(share * n)))
+                made += self.starts[kind].generate(numbers, wanted, rng)[:wanted]
+        return made + self.starts["random"].generate(numbers, n - len(made), rng)
+
+
+def sources_of_model(
+    path: Path, kind: str, *, spacegroup: int | str | None = None, priors: Priors | None = None
+) -> Sources:
+    """Return the sources of starts that a model folder offers.
+
+    Parameters
+    ----------
+    path : Path
+        Holds priors.json and, for prototype starts, prototypes.npz.
+    kind : str
+        One of "random", "symmetric", "prototype" and "mixed". A mixed search takes prototypes if
+        the model has a library, symmetric starts if PyXtal is installed, and random ones.
+    spacegroup : int or str, optional
+        Of symmetric starts; with a mixed search it makes PyXtal necessary.
+    priors : Priors, optional
+        If they have been read already.
+
+    Raises
+    ------
+    ValueError
+        If the kind is unknown, the model has no priors or no prototypes though they are needed,
+        or a space group is given to starts that have none.
+    ImportError
+        If PyXtal is needed and not installed.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"start must be one of {', '.join(KINDS)}: {kind!r}")
+    if spacegroup is not None and kind not in ("symmetric", "mixed"):
+        raise ValueError(
+            f"spacegroup needs start='symmetric' or 'mixed': start is {kind!r}, "
+            f"spacegroup {spacegroup!r}"
+        )
+    priors = read_priors(path) if priors is None else priors
+    starts: dict[str, Start] = {"random": RandomStart(priors)}
+    library = path / PROTOTYPES
+    if kind == "prototype" and not library.is_file():
+        raise ValueError(f"start='prototype' needs a model with a prototype library: {path}")
+    if kind in ("prototype", "mixed") and library.is_file():
+        # Needs more of the package than other starts do, so only where there is a library.
+        from ase_continuousp.starts.prototype import PrototypeStart
+
+        starts["prototype"] = PrototypeStart.load(library, priors)
+    needed = kind == "symmetric" or spacegroup is not None
+    if needed or (kind == "mixed" and find_spec("pyxtal") is not None):
+        starts["symmetric"] = SymmetricStart(priors, spacegroup=spacegroup)
+    return Sources(kind, starts)
+
+
+def read_priors(path: Path) -> Priors:
+    """Return the priors of a model folder.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds none.
+    """
+    try:
+        return Priors.load(path / PRIORS)
+    except FileNotFoundError:
+        raise ValueError(f"model: {path} holds no {PRIORS}, so nothing can be started") from None
