@@ -1,0 +1,278 @@
+"""One annealed run of one ASE system: state, best structure and reasons to stop."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.optimize.optimize import RestartError
+
+from ase_continuousp.sampling import checkpoint, langevin
+from ase_continuousp.sampling.ase_system import AseSystem
+from ase_continuousp.sampling.descent import descend
+from ase_continuousp.sampling.displacement import Floats
+from ase_continuousp.sampling.schedule import Geometric, progress
+from ase_continuousp.sampling.state import SamplerState
+from ase_continuousp.sampling.warmup import WarmUp
+
+logger = logging.getLogger(__name__)
+
+# Proposals in a row without a finite energy, force or stress after which a run is given up.
+PATIENCE = 10
+
+
+@dataclass(frozen=True)
+class AnnealPlan:
+    """What a run will do.
+
+    Parameters
+    ----------
+    n_steps : int
+    temperature, step_size : Geometric
+    warm_up : WarmUp or None
+        None takes the step sizes as scheduled.
+    volume_per_atom : (float, float)
+        Bounds [Å³] beyond which a run is stopped.
+
+    Examples
+    --------
+    >>> plan = AnnealPlan(3, Geometric(1.0, 0.01), Geometric(0.1, 0.1), None, (1.0, 1000.0))
+    >>> [round(plan.temperature_at(step), 6) for step in range(3)]
+    [1.0, 0.1, 0.01]
+    """
+
+    n_steps: int
+    temperature: Geometric
+    step_size: Geometric
+    warm_up: WarmUp | None
+    volume_per_atom: tuple[float, float]
+
+    def temperature_at(self, step: int) -> float:
+        """Return the temperature of the step of this index."""
+        return self.temperature(progress(step, self.n_steps))
+
+    def step_size_at(self, step: int) -> float:
+        """Return the largest step size of the step of this index."""
+        return self.step_size(progress(step, self.n_steps))
+
+
+class AnnealRun:
+    """Advance one system through a plan: Langevin steps of the schedule, then descent.
+
+    Parameters
+    ----------
+    system : AseSystem
+    plan : AnnealPlan
+    rng : numpy.random.Generator
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase.calculators.emt import EMT
+    >>> atoms = bulk("Cu")
+    >>> atoms.calc = EMT()
+    >>> plan = AnnealPlan(9, Geometric(0.1, 0.01), Geometric(1e-3, 1e-4), None, (1.0, 1000.0))
+    >>> run = AnnealRun(AseSystem(atoms, move_cell=True), plan, np.random.default_rng(0))
+    >>> for _ in range(9):
+    ...     run.advance()
+    >>> run.is_annealed, run.state.step, run.stop_reason
+    (True, 9, None)
+    """
+
+    def __init__(self, system: AseSystem, plan: AnnealPlan, rng: np.random.Generator) -> None:
+        self.system = system
+        self.plan = plan
+        self.stop_reason: str | None = None
+        self._rng = rng
+        self._state: SamplerState | None = None
+        self._results: dict[str, Any] = {}
+        self._place: tuple[Floats, Floats] | None = None
+        self._best_energy = np.inf
+        self._best: Atoms | None = None
+        self._rate = np.array([0.01])
+        self._n_broken = 0
+
+    @property
+    def state(self) -> SamplerState:
+        """The state of the chain, evaluated at the present atoms if they were moved by hand."""
+        place = self.system.place_now()
+        if self._state is None or self._place is None:
+            self._state = SamplerState.start(self.system.crystals(), self.system, self._rng)
+            self._start_here()
+            self._start_gently()
+        elif not all(map(np.array_equal, place, self._place)):
+            crystals = self.system.crystals()
+            self._state = replace(self._state, crystals=crystals, evaluation=self.system(crystals))
+            self._start_here()
+        return self._state
+
+    @property
+    def n_done(self) -> int:
+        """Steps done, without evaluating anything."""
+        return 0 if self._state is None else self._state.step
+
+    @property
+    def is_annealed(self) -> bool:
+        """Whether all steps of the schedule are done."""
+        return self.n_done >= self.plan.n_steps
+
+    @property
+    def scale(self) -> float:
+        """Factor of the warm-up on the step size."""
+        return 1.0 if self._state is None else float(self._state.scale[0])
+
+    @property
+    def acceptance_rate(self) -> float:
+        """Share of accepted steps of the schedule; 0 before the first."""
+        n_steps = min(self.n_done, self.plan.n_steps)
+        return 0.0 if self._state is None else float(self._state.accepted[0]) / max(1, n_steps)
+
+    @property
+    def best(self) -> tuple[float, Atoms]:
+        """Lowest energy seen and its structure, with results."""
+        if self._best is None:
+            _ = self.state
+        assert self._best is not None
+        return self._best_energy, self._best
+
+    def snapshot(self) -> Atoms:
+        """Return a copy of the present structure with its results."""
+        _ = self.state
+        return self.system.snapshot(self._results)
+
+    def gradient(self) -> Floats:
+        """Return the rows by which convergence is judged."""
+        state = self.state
+        return self.system.slope_rows(state.crystals, state.evaluation)
+
+    def advance(self) -> None:
+        """Do one step and judge the result."""
+        state = self.state
+        if self.stop_reason is not None:
+            return
+        cache = self.system.cached()
+        if self.is_annealed:
+            new, self._rate, taken = descend(
+                state, self.system, self.system.coordinates, self._rate
+            )
+            is_taken = bool(taken[0])
+        else:
+            new, is_taken = self._langevin(state)
+        self._state = new
+        if is_taken:
+            self._take()
+        else:
+            self.system.put_back(new.crystals, cache)
+        self._place = self.system.place_now()
+        self._judge_step()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything that the rest of the run depends on."""
+        state = self.state
+        energy, best = self.best
+        assert best.calc is not None
+        return {
+            "state": checkpoint.state_to_dict(state),
+            "results": self._results,
+            "place": list(self.system.place_now()),
+            "temperature": self.plan.temperature_at(state.step),
+            "rate": self._rate,
+            "n_broken": self._n_broken,
+            "best_energy": energy,
+            "best_place": [best.positions, best.cell.array],
+            "best_results": best.calc.results,
+        }
+
+    def load_dict(self, data: dict[str, Any]) -> None:
+        """Take up a run written by `to_dict`, and move the atoms there."""
+        self._state = checkpoint.state_from_dict(data["state"])
+        self._results = data["results"]
+        self._rate = data["rate"]
+        self._n_broken = int(data["n_broken"])
+        self.system.place(self._state.crystals)
+        self._place = self.system.place_now()
+        if not all(map(np.array_equal, self._place, data["place"])):
+            raise RestartError(
+                "restart file does not fit the atoms: start from the structure, constraints and "
+                "filter of the first run"
+            )
+        self._best_energy = float(data["best_energy"])
+        positions, cell = data["best_place"]
+        self._best = self.system.snapshot(data["best_results"], (positions, cell))
+
+    def _langevin(self, state: SamplerState) -> tuple[SamplerState, bool]:
+        plan = self.plan
+        low, high = plan.volume_per_atom
+        new, record = langevin.step(
+            state,
+            self.system,
+            self.system.coordinates,
+            temperature=plan.temperature_at(state.step),
+            step_size=plan.step_size_at(state.step),
+            # Well beyond the bounds that end a run, so that no calculator sees a wild cell.
+            volume_bounds=(0.5 * low, 2.0 * high) if self.system.moves_cell else None,
+        )
+        if plan.warm_up is not None:
+            scale = plan.warm_up.update(
+                state.scale, record.acceptance, step=state.step, n_steps=plan.n_steps
+            )
+            new = replace(new, scale=scale)
+        self._n_broken = 0 if record.is_finite[0] else self._n_broken + 1
+        return new, bool(record.is_accepted[0])
+
+    def _start_here(self) -> None:
+        assert self._state is not None
+        volume = self.system.volume_per_atom()
+        low, high = self.plan.volume_per_atom
+        if volume is not None and not low <= volume <= high:
+            raise ValueError(
+                f"volume_per_atom must hold the start: {volume:.4g} Å³ is outside ({low}, {high})"
+            )
+        self._place = self.system.place_now()
+        self._results = self.system.results
+        rows = self.system.slope_rows(self._state.crystals, self._state.evaluation)
+        if not (np.isfinite(self._state.evaluation.energy[0]) and np.isfinite(rows).all()):
+            self._stop("not finite: energy, forces or stress of the first structure")
+        self._take_best()
+
+    def _start_gently(self) -> None:
+        assert self._state is not None
+        plan = self.plan
+        if plan.warm_up is None or self.stop_reason is not None:
+            return
+        slope = self.system.coordinates.slope(self._state.crystals, self._state.evaluation)
+        rows = np.concatenate([slope.atoms, slope.cells[0]])
+        scale = plan.warm_up.first_scale(
+            float(np.linalg.norm(rows, axis=1).max()),
+            temperature=plan.temperature_at(0),
+            step_size=plan.step_size_at(0),
+        )
+        self._state = replace(self._state, scale=np.array([scale]))
+
+    def _take(self) -> None:
+        self._results = self.system.results
+        self._take_best()
+
+    def _take_best(self) -> None:
+        assert self._state is not None
+        energy = float(self._state.evaluation.energy[0])
+        if self._best is None or energy < self._best_energy:
+            self._best_energy = energy
+            self._best = self.system.snapshot(self._results)
+
+    def _judge_step(self) -> None:
+        volume = self.system.volume_per_atom()
+        low, high = self.plan.volume_per_atom
+        if self._n_broken >= PATIENCE:
+            self._stop(f"not finite: energy, forces or stress of {PATIENCE} proposals in a row")
+        elif volume is not None and volume < low:
+            self._stop(f"collapse: volume per atom {volume:.4g} Å³ is below {low}")
+        elif volume is not None and volume > high:
+            self._stop(f"explosion: volume per atom {volume:.4g} Å³ is above {high}")
+
+    def _stop(self, reason: str) -> None:
+        self.stop_reason = reason
+        logger.warning("annealed run stopped after %d steps: %s", self.n_done, reason)
