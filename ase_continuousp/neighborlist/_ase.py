@@ -65,9 +65,7 @@ def neighbor_list(
     radii, longest = read_cutoff(cutoff, len(atoms))
     positions = np.ascontiguousarray(atoms.positions, dtype=np.float64)
     if not np.all(np.isfinite(positions)):
-        raise ValueError(
-            f"positions must be finite: found {positions[~np.isfinite(positions)][0]}"
-        )
+        raise ValueError(f"positions must be finite: found {positions[~np.isfinite(positions)][0]}")
     cell = periodic_cell(positions, atoms.cell.array, atoms.pbc, longest)
     offsets = np.array([0, len(positions)], dtype=np.int64)
     i, j, shifts, _ = run(positions, cell[None], offsets, np.array([longest]), False)
@@ -112,9 +110,7 @@ def pair_cutoffs(
     return result
 
 
-def periodic_cell(
-    positions: Floats, cell: Floats, pbc: NDArray[np.bool_], cutoff: float
-) -> Floats:
+def periodic_cell(positions: Floats, cell: Floats, pbc: NDArray[np.bool_], cutoff: float) -> Floats:
     """Return a cell that repeats the atoms in periodic directions only.
 
     A direction without periodic boundary gets a vector at right angles to the periodic ones, so

@@ -37,8 +37,8 @@ MARGIN = 1e-9
 ORIGIN = 0.1
 
 # Images per crystal from which on bins pay, and bins per cutoff along each axis.
-BINNED = 4000
-BINS_PER_CUTOFF = 2.0
+BINNED = 1300
+BINS_PER_CUTOFF = 1.0
 
 _jit = numba.njit(cache=True, nogil=True, error_model="numpy")
 
@@ -92,8 +92,9 @@ def wrap(positions_ac: Floats, axes: Floats, triangle: Floats) -> tuple[Floats, 
 def reach(squared: float, low: float, high: float, start: float, step: float) -> tuple[int, int]:
     """Return the first and last s with start + s step within a distance of [low, high]."""
     distance = math.sqrt(squared)
-    first = math.ceil((low - distance - start) / step)
-    last = math.floor((high + distance - start) / step)
+    per_step = 1.0 / step
+    first = math.ceil((low - distance - start) * per_step)
+    last = math.floor((high + distance - start) * per_step)
     return first, last
 
 
@@ -112,7 +113,7 @@ def lay_out(
     triangle: Floats,
     limit: float,
     images_cg: Floats,
-    origins_gc: Integers,
+    origins_gc: Shifts,
 ) -> int:
     """Write the images within the squared distance `limit` of the box around the atoms.
 
@@ -159,8 +160,8 @@ def lay_out(
 
 @_jit
 def sort_into_bins(
-    images_cg: Floats, origins_gc: Integers, n: int, edge: float
-) -> tuple[Floats, Integers, Floats, Floats, Integers, Integers]:
+    images_cg: Floats, origins_gc: Shifts, n: int, edge: float
+) -> tuple[Floats, Shifts, Floats, Floats, Integers, Integers]:
     """Return images and origins sorted by bin, and the grid: origin, edges, shape, bin starts.
 
     Bins along z follow each other in memory. Edges grow until there are at most as many bins as
@@ -196,7 +197,7 @@ def sort_into_bins(
         starts[number + 1] += starts[number]
     cursor = starts[:-1].copy()
     sorted_cg = np.empty((3, n))
-    sorted_gc = np.empty((n, 4), dtype=np.int64)
+    sorted_gc = np.empty((n, 4), dtype=np.int32)
     for g in range(n):
         place = cursor[bin_g[g]]
         cursor[bin_g[g]] += 1
@@ -221,16 +222,21 @@ def pick(
     n: int,
 ) -> int:
     """Append the images from `start` to `stop` within `limit` to `found`; return their number."""
-    xs, ys, zs = images_cg[0], images_cg[1], images_cg[2]
-    for g in range(start, stop):
+    # Slices counted from 0 and an unsigned counter: for indices that could be negative, Numba
+    # would add a test to each access, and the loops would not be vectorized.
+    xs, ys, zs = images_cg[0, start:stop], images_cg[1, start:stop], images_cg[2, start:stop]
+    squared = squared_g[start:stop]
+    for g in range(len(xs)):
         dx = xs[g] - x
         dy = ys[g] - y
         dz = zs[g] - z
-        squared_g[g] = dx * dx + dy * dy + dz * dz
-    for g in range(start, stop):
-        found[n] = g
-        n += squared_g[g] < limit
-    return n
+        squared[g] = dx * dx + dy * dy + dz * dz
+    rest = found[n:]
+    m = np.uint64(0)
+    for g in range(len(xs)):
+        rest[m] = start + g
+        m += np.uint64(squared[g] < limit)
+    return n + np.int64(m)
 
 
 @_jit
@@ -300,9 +306,53 @@ def is_inside(
 
 
 @_jit
-def is_positive(s0: int, s1: int, s2: int) -> bool:
-    """Tell whether the first component that is not zero is positive."""
-    return s0 > 0 or (s0 == 0 and (s1 > 0 or (s1 == 0 and s2 > 0)))
+def is_left_out(half: bool, is_self: bool, s0: int, s1: int, s2: int) -> bool:
+    """Tell whether a pair with j <= i is no pair, or is listed the other way round."""
+    if not is_self:
+        return half
+    if s0 == 0 and s1 == 0 and s2 == 0:
+        return True
+    return half and not (s0 > 0 or (s0 == 0 and (s1 > 0 or (s1 == 0 and s2 > 0))))
+
+
+@_jit
+def write(
+    positions_ac: Floats,
+    cells: Floats,
+    cutoff: float,
+    half: bool,
+    b: int,
+    begin: int,
+    a: int,
+    wraps_c: Integers,
+    origins_gc: Shifts,
+    squared_g: Floats,
+    found: Integers,
+    p: int,
+    i_p: Integers,
+    j_p: Integers,
+    shifts_pc: Shifts,
+) -> int:
+    """Write the images found around atom a of crystal b from pair p on; return the next pair."""
+    certain = cutoff * cutoff * (1.0 - MARGIN)
+    i = begin + a
+    w0, w1, w2 = wraps_c[0], wraps_c[1], wraps_c[2]
+    for g in found:
+        j = origins_gc[g, 0]
+        s0, s1, s2 = origins_gc[g, 1] - w0, origins_gc[g, 2] - w1, origins_gc[g, 3] - w2
+        if j <= a and is_left_out(half, j == a, s0, s1, s2):
+            continue
+        if squared_g[g] > certain and not is_inside(
+            positions_ac, cells, b, i, begin + j, s0, s1, s2, cutoff
+        ):
+            continue
+        i_p[p] = i
+        j_p[p] = begin + j
+        shifts_pc[p, 0] = s0
+        shifts_pc[p, 1] = s1
+        shifts_pc[p, 2] = s2
+        p += 1
+    return p
 
 
 @_jit
@@ -321,10 +371,10 @@ def fill(
     """Write the pairs from center `start` on; return the first center that did not fit."""
     p = first[start]
     images_cg = np.empty((3, 1024))
-    origins_gc = np.empty((1024, 4), dtype=np.int64)
+    origins_gc = np.empty((1024, 4), dtype=np.int32)
     squared_g = np.empty(1024)
-    found = np.empty(1025, dtype=np.int64)
-    wrap_c = np.empty(3, dtype=np.int64)
+    found = np.empty(1025, dtype=np.int64)  # one more than images: see pick
+    wraps_c = np.empty(3, dtype=np.int64)
     low_c, edges = np.empty(3), np.empty(3)
     shape, starts = np.empty(3, dtype=np.int64), np.empty(1, dtype=np.int64)
     for b in range(np.searchsorted(offsets, start, side="right") - 1, len(cells)):
@@ -334,13 +384,12 @@ def fill(
             first[max(start, begin) + 1 : end + 1] = p
             continue
         limit = cutoff * cutoff * (1.0 + MARGIN)
-        certain = cutoff * cutoff * (1.0 - MARGIN)
         order, triangle, axes = triangular(cells[b])
         wrapped_ca, wraps_ac = wrap(positions_ac[begin:end], axes, triangle)
         n = lay_out(wrapped_ca, wraps_ac, order, triangle, limit, images_cg, origins_gc)
         if n > len(squared_g):
             images_cg = np.empty((3, n))
-            origins_gc = np.empty((n, 4), dtype=np.int64)
+            origins_gc = np.empty((n, 4), dtype=np.int32)
             squared_g = np.empty(n)
             found = np.empty(n + 1, dtype=np.int64)
             lay_out(wrapped_ca, wraps_ac, order, triangle, limit, images_cg, origins_gc)
@@ -361,27 +410,11 @@ def fill(
             if p + m > len(i_p):
                 return i
             for c in range(3):
-                wrap_c[order[c]] = wraps_ac[a, c]
-            w0, w1, w2 = wrap_c[0], wrap_c[1], wrap_c[2]
-            for h in range(m):
-                g = found[h]
-                j = origins[g, 0]
-                s0, s1, s2 = origins[g, 1] - w0, origins[g, 2] - w1, origins[g, 3] - w2
-                if j <= a:
-                    if j == a and s0 == 0 and s1 == 0 and s2 == 0:
-                        continue
-                    if half and (j < a or not is_positive(s0, s1, s2)):
-                        continue
-                if squared_g[g] > certain and not is_inside(
-                    positions_ac, cells, b, i, begin + j, s0, s1, s2, cutoff
-                ):
-                    continue
-                i_p[p] = i
-                j_p[p] = begin + j
-                shifts_pc[p, 0] = s0
-                shifts_pc[p, 1] = s1
-                shifts_pc[p, 2] = s2
-                p += 1
+                wraps_c[order[c]] = wraps_ac[a, c]
+            p = write(
+                positions_ac, cells, cutoff, half, b, begin, a, wraps_c, origins, squared_g,
+                found[:m], p, i_p, j_p, shifts_pc,
+            )  # fmt: skip
             first[i + 1] = p
     return len(positions_ac)
 
