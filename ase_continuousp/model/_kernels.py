@@ -56,8 +56,16 @@ def _slopes(t: Any, spacing: Any, one: Any) -> Any:
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def forward(
-    first: Any, j_p: Any, u_px: Any, a_af: Any, b_ag: Any, c_axg: Any, w_kf: Any, spacing: Any,
-    m_af: Any, v_axg: Any,
+    first: Any,
+    j_p: Any,
+    u_px: Any,
+    a_af: Any,
+    b_ag: Any,
+    c_axg: Any,
+    w_kf: Any,
+    spacing: Any,
+    m_af: Any,
+    v_axg: Any,
 ) -> None:
     """Add up m_i = Σ φ¹(d) a_j and v_i = Σ φ²(d) b_j u + φ³(d) c_j."""
     n_f, n_g, n_c = a_af.shape[1], b_ag.shape[1], c_axg.shape[2]
@@ -70,7 +78,7 @@ def forward(
             x, y, z = u_px[p, 0], u_px[p, 1], u_px[p, 2]
             k, t = _knot(np.sqrt(x * x + y * y + z * z), spacing, n_intervals)
             if k < 0:
-                if t != t:  # noqa: PLR0124 - NaN shows in the result instead of vanishing
+                if t != t:  # NaN shows in the result instead of vanishing
                     m_f[:] = t
                 continue
             s0, s1, s2, s3 = _weights(t, one)
@@ -97,9 +105,20 @@ def forward(
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def backward(
-    first: Any, j_p: Any, u_px: Any, a_af: Any, b_ag: Any, c_axg: Any, w_kf: Any, spacing: Any,
-    gm_af: Any, gv_axg: Any,
-    gu_px: Any, ga_af: Any, gb_ag: Any, gc_axg: Any,
+    first: Any,
+    j_p: Any,
+    u_px: Any,
+    a_af: Any,
+    b_ag: Any,
+    c_axg: Any,
+    w_kf: Any,
+    spacing: Any,
+    gm_af: Any,
+    gv_axg: Any,
+    gu_px: Any,
+    ga_af: Any,
+    gb_ag: Any,
+    gc_axg: Any,
 ) -> None:
     """Gradients with respect to pair vectors and to what the atoms send."""
     n_f, n_g, n_c = a_af.shape[1], b_ag.shape[1], c_axg.shape[2]
@@ -166,8 +185,16 @@ def backward(
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def filter_gradient(
-    first: Any, j_p: Any, u_px: Any, a_af: Any, b_ag: Any, c_axg: Any, spacing: Any,
-    gm_af: Any, gv_axg: Any, gw_kf: Any,
+    first: Any,
+    j_p: Any,
+    u_px: Any,
+    a_af: Any,
+    b_ag: Any,
+    c_axg: Any,
+    spacing: Any,
+    gm_af: Any,
+    gv_axg: Any,
+    gw_kf: Any,
 ) -> None:
     """Gradient with respect to the control points of the splines, added to gw_kf."""
     n_f, n_g, n_c = a_af.shape[1], b_ag.shape[1], c_axg.shape[2]
@@ -202,7 +229,13 @@ def filter_gradient(
 
 @njit(cache=True, nogil=True)
 def pair_vectors(
-    i_p: Any, j_p: Any, shift_px: Any, crystal_a: Any, r_ax: Any, cell_bxx: Any, length_b: Any,
+    i_p: Any,
+    j_p: Any,
+    shift_px: Any,
+    crystal_a: Any,
+    r_ax: Any,
+    cell_bxx: Any,
+    length_b: Any,
     u_px: Any,
 ) -> None:
     """Write u = (r_j − r_i + S L) / ℓ, in double precision up to the last rounding."""
@@ -218,8 +251,16 @@ def pair_vectors(
 
 @njit(cache=True, nogil=True)
 def pair_vectors_gradient(
-    i_p: Any, j_p: Any, shift_px: Any, crystal_a: Any, u_px: Any, length_b: Any, gu_px: Any,
-    gr_ax: Any, gcell_bxx: Any, glength_b: Any,
+    i_p: Any,
+    j_p: Any,
+    shift_px: Any,
+    crystal_a: Any,
+    u_px: Any,
+    length_b: Any,
+    gu_px: Any,
+    gr_ax: Any,
+    gcell_bxx: Any,
+    glength_b: Any,
 ) -> None:
     """Add the gradients of the pair vectors to those of positions, cells and lengths."""
     for p in range(len(i_p)):

@@ -110,12 +110,16 @@ def load_model(name_or_path: str | os.PathLike[str]) -> TrainedModel:
         network.load_state_dict(load_file(weights))
     except (OSError, SafetensorError, RuntimeError, TypeError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"model: {weights} does not hold the weights of its card: {reason}") from None
+        raise ValueError(
+            f"model: {weights} does not hold the weights of its card: {reason}"
+        ) from None
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
     return TrainedModel(text if shipped else path.name, path, card, network, digest)
 
 
-def save_model(path: Path, network: Any, tensors: dict[str, torch.Tensor], card: dict[str, Any]) -> None:
+def save_model(
+    path: Path, network: Any, tensors: dict[str, torch.Tensor], card: dict[str, Any]
+) -> None:
     """Write weights and card of a network into a folder, each by a rename.
 
     Parameters
@@ -152,7 +156,11 @@ def _read_card(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"model: {path} is no model folder (it must hold {CARD} and {WEIGHTS}): {error}"
         ) from None
-    if not isinstance(card, dict) or card.get("format") != FORMAT or card.get("kind") not in _NETWORKS:
+    if (
+        not isinstance(card, dict)
+        or card.get("format") != FORMAT
+        or card.get("kind") not in _NETWORKS
+    ):
         raise ValueError(f"model: {file} is not a card of format {FORMAT!r}")
     return card
 
@@ -173,7 +181,9 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ValueError(f"device must be 'auto' or a torch device such as 'cpu': {name!r}") from None
+        raise ValueError(
+            f"device must be 'auto' or a torch device such as 'cpu': {name!r}"
+        ) from None
     if device.type not in ("cpu", "cuda"):
         raise ValueError(f"device must be a CPU or CUDA device: {name!r}")
     if device.type == "cuda" and not torch.cuda.is_available():

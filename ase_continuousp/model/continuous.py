@@ -167,7 +167,8 @@ def crystal_lengths(graph: Graph, cells: Tensor) -> Tensor:
     """Return ℓ = (V/N)^(1/3) of each crystal [Å], differentiable in the cells."""
     a, b, c = cells.unbind(1)
     volumes = (a * torch.linalg.cross(b, c)).sum(1).abs()
-    return (volumes / graph.counts.to(volumes.dtype)) ** (1 / 3)
+    lengths: Tensor = (volumes / graph.counts.to(volumes.dtype)) ** (1 / 3)
+    return lengths
 
 
 def crystal_means(graph: Graph, values: Tensor) -> Tensor:

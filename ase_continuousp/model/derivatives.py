@@ -106,4 +106,5 @@ def differentiate(
         gradient, virial = torch.autograd.grad(
             energies.sum(), (positions, strain), materialize_grads=True
         )
-    return tuple(t.detach().double().cpu().numpy() for t in (energies, gradient, virial))
+    made = [t.detach().double().cpu().numpy() for t in (energies, gradient, virial)]
+    return made[0], made[1], made[2]

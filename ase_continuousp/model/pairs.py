@@ -207,7 +207,9 @@ def safe_norm(vectors: Tensor) -> Tensor:
 
 class _Vectors(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, positions: Tensor, cells: Tensor, lengths: Tensor, graph: Graph) -> Tensor:
+    def forward(
+        ctx: Any, positions: Tensor, cells: Tensor, lengths: Tensor, graph: Graph
+    ) -> Tensor:
         u = torch.empty((len(graph.i), 3), dtype=graph.counts.dtype)
         ctx.graph = graph
         ctx.shapes = positions.shape, cells.shape
@@ -246,9 +248,7 @@ class _Messages(torch.autograd.Function):
     ) -> Any:
         m = torch.zeros_like(scalars)
         v = scalars.new_zeros((len(scalars), 3, directed.shape[1]))
-        inputs = tuple(
-            t.contiguous() for t in (vectors, scalars, directed, carried, filters)
-        )
+        inputs = tuple(t.contiguous() for t in (vectors, scalars, directed, carried, filters))
         arrays = [_array(t) for t in inputs]
         ctx.spacing = arrays[-1].dtype.type(spacing)
         _kernels.forward(
@@ -266,9 +266,7 @@ class _Messages(torch.autograd.Function):
         gm, gv = _array(grad_m), _array(grad_v)
         first, j = graph.first.numpy(), graph.j.numpy()
         g_vectors = np.empty_like(vectors)
-        g_scalars, g_directed, g_carried = (
-            np.zeros_like(t) for t in (scalars, directed, carried)
-        )
+        g_scalars, g_directed, g_carried = (np.zeros_like(t) for t in (scalars, directed, carried))
         _kernels.backward(
             first, j, *inputs, spacing, gm, gv, g_vectors, g_scalars, g_directed, g_carried
         )

@@ -104,12 +104,8 @@ def read_cif_column(path: str | os.PathLike[str]) -> list[str]:
     """
     source = Path(path)
     csv.field_size_limit(sys.maxsize)
-    opened = (
-        gzip.open(source, "rt", newline="", encoding="utf-8")
-        if source.suffix == ".gz"
-        else source.open(newline="", encoding="utf-8")
-    )
-    with opened as stream:
+    open_text = gzip.open if source.suffix == ".gz" else open
+    with open_text(source, "rt", newline="", encoding="utf-8") as stream:
         reader = csv.DictReader(stream)
         if "cif" not in (reader.fieldnames or []):
             raise ValueError(f"data: {source} must have a column 'cif', found {reader.fieldnames}")

@@ -100,9 +100,7 @@ def perturb(
     strains = 0.5 * (raw + raw.transpose(0, 2, 1))
     diagonal = np.arange(3)
     strains[:, diagonal, diagonal] = raw[:, diagonal, diagonal]
-    cells = crystals.cells @ symmetric_exponential(
-        strain_scale * levels[:, None, None] * strains
-    )
+    cells = crystals.cells @ symmetric_exponential(strain_scale * levels[:, None, None] * strains)
     strained = crystals.with_fractional(crystals.fractional, cells)
 
     widths = (levels * strained.lengths)[index, None]

@@ -89,7 +89,11 @@ def train(
     """
     folder = Path(out)
     if resume != has_state(folder):
-        wanted = "holds no run to resume" if resume else "already holds a run; resume it or choose another"
+        wanted = (
+            "holds no run to resume"
+            if resume
+            else "already holds a run; resume it or choose another"
+        )
         raise ValueError(f"out: {folder} {wanted}")
     sources = [data] if isinstance(data, str | os.PathLike) else list(data)
     processes = os.cpu_count() or 1

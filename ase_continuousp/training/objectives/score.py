@@ -93,7 +93,10 @@ class ScoreMatching:
             parameter.requires_grad_(False)
         try:
             _, gradient, virial = differentiate(
-                network, graph, torch.from_numpy(crystals.positions), torch.from_numpy(crystals.cells)
+                network,
+                graph,
+                torch.from_numpy(crystals.positions),
+                torch.from_numpy(crystals.cells),
             )
         finally:
             for parameter in wanted:

@@ -1,0 +1,49 @@
+"""``anneal``: a structure in, the lowest structure of an annealed Langevin run out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def run(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="CIF, extxyz, traj or db file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="FILE.cif, .extxyz, .traj or .db")],
+    model: Annotated[str, typer.Option(help="Shipped model or model folder.")] = "mp20",
+    steps: Annotated[int, typer.Option(help="Steps of the schedule.")] = 1000,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same run.")] = 0,
+    fix_cell: Annotated[bool, typer.Option("--fix-cell", help="Move atoms only.")] = False,
+    restart: Annotated[
+        Path | None, typer.Option(help="State file; if it exists, the run goes on from it.")
+    ] = None,
+    trajectory: Annotated[Path | None, typer.Option(help="Trajectory of the run.")] = None,
+) -> None:
+    """Anneal the first structure of a file and write the lowest one found."""
+    from tqdm import tqdm
+
+    from ase_continuousp import io
+    from ase_continuousp.calculator import ContinuouSPCalculator
+    from ase_continuousp.sampling.optimizer import AnnealedLangevin
+
+    io.check_writable(output)
+    atoms = io.read_atoms(source)[0]
+    atoms.calc = ContinuouSPCalculator(model)
+    search = AnnealedLangevin(
+        atoms,
+        n_steps=steps,
+        move_cell=not fix_cell,
+        seed=seed,
+        restart=restart,
+        logfile=None,
+        trajectory=trajectory,
+        append_trajectory=restart is not None and restart.exists(),
+    )
+    with tqdm(total=steps, initial=search.nsteps, desc="annealing", unit="step") as bar:
+        search.attach(lambda: bar.update(search.nsteps - bar.n))
+        search.run()
+    io.write_atoms(output, [search.best_atoms])
+    typer.echo(
+        f"lowest energy {search.best_energy:.4f}, accepted {search.acceptance_rate:.2f}: {output}"
+    )

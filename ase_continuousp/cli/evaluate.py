@@ -1,0 +1,44 @@
+"""``evaluate``: match rate and RMSE of a model on test crystals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def run(
+    model: Annotated[str, typer.Option(help="Shipped model or model folder.")],
+    data: Annotated[Path, typer.Option(help="CSV with CIFs, extxyz or ase.db.")],
+    k: Annotated[int, typer.Option("-k", help="Samples per crystal.")] = 1,
+    start: Annotated[str, typer.Option(help="random, symmetric, prototype or mixed.")] = "random",
+    chains: Annotated[
+        int, typer.Option(help="Chains per sample; the lowest in energy counts.")
+    ] = 1,
+    limit: Annotated[
+        int | None, typer.Option(help="The first N crystals after a shuffle by the seed.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of shuffle and samples.")] = 0,
+    processes: Annotated[int, typer.Option(help="Worker processes.")] = 2,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report.")] = None,
+) -> None:
+    """Measure how often a model finds test crystals from their compositions."""
+    from ase_continuousp.evaluation.evaluate import evaluate
+
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        raise FileNotFoundError(f"json must lie in an existing folder: {json_file}")
+    report = evaluate(
+        model,
+        data,
+        k=k,
+        start=start,
+        n_chains=chains,
+        limit=limit,
+        seed=seed,
+        processes=processes,
+        progress=True,
+    )
+    if json_file is not None:
+        report.save(json_file)
+    typer.echo(report.summary())

@@ -1,0 +1,70 @@
+"""Entry point of ``ase-continuousp``: errors in one line, tracebacks only with ``--debug``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+
+import click
+import typer
+
+from ase_continuousp import __version__
+from ase_continuousp.cli import anneal, evaluate, info, models, predict, relax, train
+
+app = typer.Typer(
+    name="ase-continuousp",
+    help="Crystal structures from a learned, invariant and continuous energy.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for verb in (predict, relax, anneal, train, evaluate, models, info):
+    app.command(verb.__name__.rsplit(".", 1)[1])(verb.run)
+
+# What bad input raises; anything else is a fault of the program and shows its traceback.
+_EXPECTED = (ValueError, TypeError, OSError, ImportError)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ase-continuousp {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks and log messages."),
+    version: bool = typer.Option(
+        False, "--version", help="Show the version.", callback=_show_version, is_eager=True
+    ),
+) -> None:
+    if debug:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    else:
+        # The packages below warn about files that users cannot change.
+        warnings.simplefilter("ignore")
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 2 bad input, 130 interrupted."""
+    debug = "--debug" in sys.argv
+    arguments = [a for a in sys.argv[1:] if a != "--debug"]  # accepted anywhere on the line
+    try:
+        status = app(["--debug", *arguments] if debug else arguments, standalone_mode=False)
+    except click.ClickException as error:
+        _fail(error.format_message(), 2)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted", 130)
+    except _EXPECTED as error:
+        if debug:
+            raise
+        _fail(str(error) or type(error).__name__, 2)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str, status: int) -> None:
+    line = " ".join(message.split())
+    typer.echo(f"ase-continuousp: error: {line}", err=True)
+    sys.exit(status)

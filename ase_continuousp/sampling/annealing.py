@@ -1,0 +1,245 @@
+"""Short annealed Langevin runs and quenches of whole batches, where only the end counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ase_continuousp.crystals import Crystals
+from ase_continuousp.energy_function import EnergyFunction, Evaluation
+from ase_continuousp.lattice import symmetric_exponential
+from ase_continuousp.niggli import reduce_crystals
+
+Floats = NDArray[np.float64]
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class AnnealSettings:
+    """Schedule of an anneal, in units of ℓ = (V/N)^(1/3).
+
+    Parameters
+    ----------
+    n_steps : int
+        Noisy steps.
+    step : float
+        Drift per unit gradient.
+    kick : float
+        Standard deviation of a noisy step at temperature 1.
+    temperature : float
+        Of the first step; it falls as (1 − i/n)².
+    quench_steps : int
+        Largest number of noiseless steps after it.
+    quench_step : float
+        Drift per unit gradient in the quench.
+    strain_scale : float
+        c: a strain of c counts as much as a displacement of ℓ.
+    largest : float
+        Longest displacement, and largest strain over c, in one step.
+    tolerance : float
+        A crystal is converged if no gradient (per ℓ, and per c and atom for the cell) exceeds it.
+
+    Raises
+    ------
+    ValueError
+        If a number of steps is negative or a length is not positive.
+    """
+
+    n_steps: int = 60
+    step: float = 0.15
+    kick: float = 0.6
+    temperature: float = 0.28
+    quench_steps: int = 40
+    quench_step: float = 0.08
+    strain_scale: float = 0.2
+    largest: float = 0.3
+    tolerance: float = 0.02
+
+    def __post_init__(self) -> None:
+        for name in ("n_steps", "quench_steps", "kick", "temperature"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative: {getattr(self, name)}")
+        for name in ("step", "quench_step", "strain_scale", "largest", "tolerance"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive: {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class AnnealResult:
+    """Crystals at the end of an anneal.
+
+    Parameters
+    ----------
+    crystals : Crystals
+        With Niggli-reduced cells and atoms inside them.
+    evaluation : Evaluation
+        Of these crystals.
+    converged : (n_crystals,) array of bool
+        Whether the quench reached the tolerance.
+    trace : (n_evaluations, n_crystals) array
+        Energy per atom along the way, the end last.
+    """
+
+    crystals: Crystals
+    evaluation: Evaluation
+    converged: NDArray[np.bool_]
+    trace: Floats
+
+
+def anneal(
+    energy: EnergyFunction,
+    crystals: Crystals,
+    settings: AnnealSettings,
+    rng: np.random.Generator,
+    *,
+    noise: ArrayLike | None = None,
+    progress: Progress | None = None,
+) -> AnnealResult:
+    """Anneal and quench a batch of crystals.
+
+    With gradients g = ℓ ∂U/∂r and G = (c/N) ∂U/∂ε, step i of n moves atoms and cells by::
+
+        Δr/ℓ = −a g + k T_i ξ,    ε = c (−a G + k T_i Ξ),    T_i = T₀ (1 − i/n)²
+
+    with standard normal ξ and symmetric Ξ (unit Frobenius variance), L ← L exp(ε) at fixed
+    fractional coordinates. The drift is that of Langevin dynamics on an energy whose gradient
+    saturates (see :class:`ase_continuousp.training.objectives.score.ScoreMatching`); there is no
+    Metropolis correction, because only the end counts. Each crystal draws from a stream of its
+    own, so its path does not depend on its neighbors in the batch.
+
+    Parameters
+    ----------
+    energy : EnergyFunction
+    crystals : Crystals
+        Where to start.
+    settings : AnnealSettings
+    rng : numpy.random.Generator
+    noise : (n_crystals,) array, optional
+        T₀ of each crystal; 0 only quenches it.
+    progress : callable, optional
+        Called with the number of steps done, after each.
+
+    Returns
+    -------
+    AnnealResult
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ase_continuousp.model.continuous import ContinuousEnergy
+    >>> from ase_continuousp.model.derivatives import ModelEnergy
+    >>> energy = ModelEnergy(ContinuousEnergy(channels=8, vector_channels=4))
+    >>> po = Crystals.single([[0, 0, 0]], 3 * np.eye(3), [84])
+    >>> short = AnnealSettings(n_steps=2, quench_steps=2)
+    >>> anneal(energy, po, short, np.random.default_rng(0)).trace.shape
+    (5, 1)
+    """
+    start = np.full(crystals.n_crystals, settings.temperature) if noise is None else noise
+    start = np.broadcast_to(np.asarray(start, dtype=np.float64), (crystals.n_crystals,))
+    draws = _draw(crystals, settings.n_steps, rng)
+    found = energy(crystals)
+    trace = [found.energy / crystals.counts]
+    for i in range(settings.n_steps):
+        temperature = start * (1.0 - i / settings.n_steps) ** 2
+        # A crystal that is only to be quenched waits for the others to cool down.
+        moving = start > 0
+        kick = settings.kick * temperature
+        crystals, found = _step(
+            energy, crystals, found, settings, settings.step * moving, kick, draws[i]
+        )
+        trace.append(found.energy / crystals.counts)
+        if progress is not None:
+            progress(i + 1)
+    silent = np.zeros(crystals.n_crystals)
+    still = (np.zeros((crystals.n_atoms, 3)), np.zeros((crystals.n_crystals, 3, 3)))
+    for i in range(settings.quench_steps):
+        open_ = ~_is_converged(crystals, found, settings)
+        if not open_.any():
+            break
+        crystals, found = _step(
+            energy, crystals, found, settings, settings.quench_step * open_, silent, still
+        )
+        trace.append(found.energy / crystals.counts)
+        if progress is not None:
+            progress(settings.n_steps + i + 1)
+    converged = _is_converged(crystals, found, settings)
+    usable = found.is_finite
+    if usable.all():
+        crystals = reduce_crystals(crystals).wrapped()
+        found = energy(crystals)
+    return AnnealResult(crystals, found, converged & usable, np.array(trace))
+
+
+def _gradients(
+    crystals: Crystals, found: Evaluation, settings: AnnealSettings
+) -> tuple[Floats, Floats]:
+    """Gradients over positions in units of ℓ and over strain in units of c, per atom."""
+    positions = -found.forces * crystals.lengths[crystals.crystal_index, None]
+    scale = settings.strain_scale * crystals.volumes / crystals.counts
+    return positions, found.stress * scale[:, None, None]
+
+
+def _step(
+    energy: EnergyFunction,
+    crystals: Crystals,
+    found: Evaluation,
+    settings: AnnealSettings,
+    drift: Floats,
+    kick: Floats,
+    draw: tuple[Floats, Floats],
+) -> tuple[Crystals, Evaluation]:
+    index = crystals.crystal_index
+    g, strain_g = _gradients(crystals, found, settings)
+    moves = -drift[index, None] * g + kick[index, None] * draw[0]
+    strains = -drift[:, None, None] * strain_g + kick[:, None, None] * draw[1]
+    moves *= _limit(np.linalg.norm(moves, axis=1), settings.largest)[:, None]
+    strains *= _limit(np.linalg.norm(strains, axis=(1, 2)), settings.largest)[:, None, None]
+    stretch = symmetric_exponential(settings.strain_scale * np.nan_to_num(strains))
+    positions = crystals.positions + crystals.lengths[index, None] * moves
+    moved = Crystals(
+        np.einsum("ax,axy->ay", positions, stretch[index]),
+        crystals.cells @ stretch,
+        crystals.numbers,
+        crystals.offsets,
+    )
+    # A crystal whose gradient is not finite stays where it is.
+    usable = found.is_finite & np.isfinite(
+        np.add.reduceat(moves.sum(axis=1), crystals.offsets[:-1])
+    )
+    if not usable.all():
+        moved = moved.where(usable, crystals)
+    return moved, energy(moved)
+
+
+def _limit(norms: Floats, largest: float) -> Floats:
+    limited: Floats = np.minimum(1.0, largest / np.maximum(norms, 1e-30))
+    return limited
+
+
+def _is_converged(
+    crystals: Crystals, found: Evaluation, settings: AnnealSettings
+) -> NDArray[np.bool_]:
+    g, strain_g = _gradients(crystals, found, settings)
+    atoms = np.maximum.reduceat(np.linalg.norm(g, axis=1), crystals.offsets[:-1])
+    cells = np.linalg.norm(strain_g, axis=(1, 2))
+    small: NDArray[np.bool_] = (atoms < settings.tolerance) & (cells < settings.tolerance)
+    return small
+
+
+def _draw(
+    crystals: Crystals, n_steps: int, rng: np.random.Generator
+) -> list[tuple[Floats, Floats]]:
+    atoms = np.empty((n_steps, crystals.n_atoms, 3))
+    cells = np.empty((n_steps, crystals.n_crystals, 3, 3))
+    for b, stream in enumerate(rng.spawn(crystals.n_crystals)):
+        first, last = crystals.offsets[b : b + 2]
+        own = stream.standard_normal((n_steps, last - first, 3))
+        atoms[:, first:last] = own - own.mean(axis=1, keepdims=True)
+        cells[:, b] = stream.standard_normal((n_steps, 3, 3))
+    symmetric = 0.5 * (cells + np.swapaxes(cells, 2, 3))
+    diagonal = np.arange(3)
+    symmetric[..., diagonal, diagonal] = cells[..., diagonal, diagonal]
+    return list(zip(atoms, symmetric, strict=True))
