@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.optimize.optimize import RestartError
+from ase.utils.abc import Optimizable
 
 from ase_continuousp.sampling import checkpoint, langevin
 from ase_continuousp.sampling.ase_system import AseSystem
@@ -276,3 +278,40 @@ class AnnealRun:
     def _stop(self, reason: str) -> None:
         self.stop_reason = reason
         logger.warning("annealed run stopped after %d steps: %s", self.n_done, reason)
+
+
+class RunOptimizable(Optimizable):
+    """The state of the chain behind ASE's view of an optimization.
+
+    After a refused step the calculator has last seen the proposal: asking it for the forces of
+    the state would cost a second evaluation.
+    """
+
+    def __init__(self, run: AnnealRun, system: AseSystem) -> None:
+        self._run = run
+        self._system = system
+
+    def ndofs(self) -> int:
+        """Return the length of the gradient."""
+        return int(self._run.gradient().size)
+
+    def get_x(self) -> Floats:
+        """Return where the atoms are."""
+        x: Floats = self._system.optimizable.get_x()
+        return x
+
+    def set_x(self, x: Floats) -> None:
+        """Move the atoms; the run notices."""
+        self._system.optimizable.set_x(x)
+
+    def get_gradient(self) -> Floats:
+        """Return the gradient by which convergence is judged."""
+        return self._run.gradient().ravel()
+
+    def get_value(self) -> float:
+        """Return the energy of the state of the chain."""
+        return float(self._run.state.evaluation.energy[0])
+
+    def iterimages(self) -> Iterator[Atoms]:
+        """Yield the structure with its results, for trajectories."""
+        yield self._run.snapshot()

@@ -12,13 +12,12 @@ import numpy as np
 from ase import Atoms
 from ase.filters import Filter
 from ase.optimize.optimize import DEFAULT_MAX_STEPS, Optimizer
-from ase.utils.abc import Optimizable
 
 from ase_continuousp.sampling import checkpoint
-from ase_continuousp.sampling.anneal_run import AnnealPlan, AnnealRun
+from ase_continuousp.sampling.anneal_run import AnnealPlan, AnnealRun, RunOptimizable
 from ase_continuousp.sampling.ase_system import AseSystem
 from ase_continuousp.sampling.displacement import Floats
-from ase_continuousp.sampling.schedule import Geometric
+from ase_continuousp.sampling.schedule import Geometric, positive_pair
 from ase_continuousp.sampling.warmup import WarmUp
 
 
@@ -137,10 +136,10 @@ class AnnealedLangevin(Optimizer):
     ) -> None:
         self._plan = AnnealPlan(
             n_steps=_count("n_steps", n_steps),
-            temperature=Geometric(*_pair("temperature", temperature)),
-            step_size=Geometric(*_pair("step_size", step_size)),
+            temperature=Geometric(*positive_pair("temperature", temperature)),
+            step_size=Geometric(*positive_pair("step_size", step_size)),
             warm_up=None if target_acceptance is None else WarmUp(target=target_acceptance),
-            volume_per_atom=_pair("volume_per_atom", volume_per_atom),
+            volume_per_atom=positive_pair("volume_per_atom", volume_per_atom),
         )
         self._seed = seed
         self._loginterval = _count("loginterval", loginterval)
@@ -167,7 +166,7 @@ class AnnealedLangevin(Optimizer):
             loginterval=self._loginterval,
             **kwargs,
         )
-        self.optimizable = _RunOptimizable(self._run, self._system)
+        self.optimizable = RunOptimizable(self._run, self._system)
 
     @property
     def acceptance_rate(self) -> float:
@@ -341,47 +340,6 @@ class AnnealedLangevin(Optimizer):
         with self._opentraj() as trajectory:
             trajectory.set_description(self.todict() | description)
             trajectory.write(self.optimizable)
-
-
-class _RunOptimizable(Optimizable):
-    """The state of the chain behind ASE's view of an optimization.
-
-    After a refused step the calculator has last seen the proposal: asking it for the forces of
-    the state would cost a second evaluation.
-    """
-
-    def __init__(self, run: AnnealRun, system: AseSystem) -> None:
-        self._run = run
-        self._system = system
-
-    def ndofs(self) -> int:
-        return int(self._run.gradient().size)
-
-    def get_x(self) -> Floats:
-        x: Floats = self._system.optimizable.get_x()
-        return x
-
-    def set_x(self, x: Floats) -> None:
-        self._system.optimizable.set_x(x)
-
-    def get_gradient(self) -> Floats:
-        return self._run.gradient().ravel()
-
-    def get_value(self) -> float:
-        return float(self._run.state.evaluation.energy[0])
-
-    def iterimages(self) -> Iterator[Atoms]:
-        yield self._run.snapshot()
-
-
-def _pair(name: str, values: tuple[float, float]) -> tuple[float, float]:
-    try:
-        first, last = (float(value) for value in values)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be a pair of numbers: {values!r}") from None
-    if not (0.0 < first < np.inf and 0.0 < last < np.inf):
-        raise ValueError(f"{name} must be two positive, finite numbers: {values!r}")
-    return first, last
 
 
 def _count(name: str, value: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -62,3 +63,20 @@ def progress(step: int, n_steps: int) -> float:
     [0.0, 0.25, 0.5, 0.75, 1.0]
     """
     return min(1.0, step / max(1, n_steps - 1))
+
+
+def positive_pair(name: str, values: tuple[float, float]) -> tuple[float, float]:
+    """Return two positive numbers, or raise an error that names the argument.
+
+    Examples
+    --------
+    >>> positive_pair("temperature", (1, 0.5))
+    (1.0, 0.5)
+    """
+    try:
+        first, last = (float(value) for value in values)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be a pair of numbers: {values!r}") from None
+    if not (0.0 < first < math.inf and 0.0 < last < math.inf):
+        raise ValueError(f"{name} must be two positive, finite numbers: {values!r}")
+    return first, last

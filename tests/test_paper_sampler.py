@@ -1,0 +1,110 @@
+"""The sampler of the paper: exact with a Niggli reduction in every step."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ase_continuousp.crystals import Crystals
+from ase_continuousp.energy_function import Evaluation
+from ase_continuousp.sampling import FlatCoordinates, SamplerState, langevin
+from ase_continuousp.sampling.paper import PaperSampler, _described
+from tests.energies import PeriodicPair
+from tests.test_langevin import (
+    STEP_SIZE,
+    TEMPERATURE,
+    Scripted,
+    gaussian_log_density,
+    random_crystals,
+)
+
+
+def test_the_schedule_is_that_of_the_paper():
+    sampler = PaperSampler()
+    assert sampler.n_steps == 1000
+    assert (sampler.temperature(0.0), sampler.temperature(1.0)) == (1.0, 1e-3)
+    assert (sampler.step_size(0.0), sampler.step_size(1.0)) == (0.5, 5e-4)
+
+
+def test_detailed_balance_across_reductions():
+    energy, coordinates = PeriodicPair(), FlatCoordinates()
+    options = {"temperature": TEMPERATURE, "step_size": STEP_SIZE, "describe": _described}
+    n_changed = 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        start = SamplerState.start(_described(random_crystals(rng)), energy, rng)
+        out = Scripted(coordinates)
+        _, record = langevin.step(start, energy, out, **options)
+        (forward, moved), (backward, far) = out.moves
+        n_changed += int(np.sum(np.abs(far.cells - moved.cells).max(axis=(1, 2)) > 0.1))
+
+        end = SamplerState.start(far, energy, rng)
+        slope = coordinates.slope(far, end.evaluation)
+        noise = backward.plus(slope.scaled(STEP_SIZE / TEMPERATURE, far))
+        home = Scripted(coordinates, given=noise.scaled(1.0 / np.sqrt(2.0 * STEP_SIZE), far))
+        _, record_back = langevin.step(end, energy, home, **options)
+        _, returned = home.moves[-1]
+        np.testing.assert_allclose(returned.cells, start.crystals.cells, atol=1e-9)
+        np.testing.assert_allclose(returned.positions, start.crystals.positions, atol=1e-9)
+
+        here = start.crystals
+        slope_here = coordinates.slope(here, start.evaluation)
+        asymmetry = (
+            gaussian_log_density(here, forward, slope_here)
+            + np.log(record.acceptance)
+            - (start.evaluation.energy - end.evaluation.energy) / TEMPERATURE
+            - gaussian_log_density(far, backward, slope)
+            - np.log(record_back.acceptance)
+        )
+        np.testing.assert_allclose(asymmetry, 0.0, atol=1e-9)
+    assert n_changed >= 5  # else the test shows nothing
+
+
+def shape_energy(crystals):
+    """Energy of the volume and of the most compact basis: invariant only if that is found."""
+    log_volume = np.log(crystals.volumes / 27.0)
+    reduced = _described(crystals)
+    square = np.sum(reduced.cells**2, axis=(1, 2))
+    scale = crystals.volumes ** (-2.0 / 3.0)
+    energy = 10.0 * log_volume**2 + square * scale
+    gram = np.einsum("bix,biy->bxy", reduced.cells, reduced.cells)
+    virial = 20.0 * log_volume[:, None, None] * np.eye(3) + 2.0 * scale[:, None, None] * (
+        gram - square[:, None, None] / 3.0 * np.eye(3)
+    )
+    n = crystals.n_atoms
+    stress = virial / crystals.volumes[:, None, None]
+    return Evaluation(energy, np.zeros(n), np.zeros((n, 3)), stress)
+
+
+def test_law_of_the_volume_with_reductions():
+    # exp(−10 x²/T) in x = log V/V₀, times V³ of dL = V³ dμ and V of dr: mean 4 T / 20, for the
+    # volume is independent of the shape; reductions must not disturb it.
+    temperature, n = 1.0, 800
+    one = Crystals.single([[0.0, 0.0, 0.0]], 3.0 * np.eye(3), [84])
+    start = _described(one.select(np.zeros(n, dtype=int)))
+    state = SamplerState.start(start, shape_energy, np.random.default_rng(0))
+    for _ in range(80):
+        state, _ = langevin.step(
+            state,
+            shape_energy,
+            FlatCoordinates(),
+            temperature=temperature,
+            step_size=0.03,
+            describe=_described,
+        )
+    x = np.log(state.crystals.volumes / 27.0)
+    assert abs(x.mean() - 4.0 * temperature / 20.0) < 4.0 * x.std() / np.sqrt(n)
+    squares = (x - x.mean()) ** 2
+    assert abs(squares.mean() - temperature / 20.0) < 4.0 * squares.std() / np.sqrt(n)
+
+
+def test_an_interrupted_run_is_the_run_in_one():
+    energy, sampler = PeriodicPair(), PaperSampler(n_steps=8)
+    start = random_crystals(np.random.default_rng(0), 2)
+    whole = sampler.run(energy, start, np.random.default_rng(1))
+    states = [
+        s for s, _ in sampler.steps(sampler.start(energy, start, np.random.default_rng(1)), energy)
+    ]
+    *_, (again, _) = sampler.steps(states[2], energy)
+    assert np.array_equal(whole.crystals.positions, again.crystals.positions)
+    assert np.array_equal(whole.crystals.cells, again.crystals.cells)
+    assert again.step == 8
