@@ -221,7 +221,7 @@ class _Vectors(torch.autograd.Function):
         return u
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Any:
         u, lengths = ctx.saved_tensors
         graph = ctx.graph
         positions, cells = (lengths.new_zeros(shape) for shape in ctx.shapes)
@@ -259,7 +259,7 @@ class _Messages(torch.autograd.Function):
         return m, v
 
     @staticmethod
-    def backward(ctx: Any, grad_m: Tensor, grad_v: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad_m: Tensor, grad_v: Tensor) -> Any:
         graph, spacing = ctx.graph, ctx.spacing
         inputs = [_array(t) for t in ctx.saved_tensors]
         vectors, scalars, directed, carried, filters = inputs
