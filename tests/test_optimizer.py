@@ -615,6 +615,7 @@ def test_killed_runs_resume_to_the_straight_trajectory(tmp_path):
             break
         assert code == -signal.SIGKILL
         killed += 1
+    print(f"killed {killed} times")
     assert killed >= 2
     assert_same_frames(tmp_path / "straight.traj", tmp_path / "killed.traj")
 

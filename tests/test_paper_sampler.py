@@ -6,8 +6,9 @@ import numpy as np
 
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.energy_function import Evaluation
+from ase_continuousp.niggli import reduce_crystals
 from ase_continuousp.sampling import FlatCoordinates, SamplerState, langevin
-from ase_continuousp.sampling.paper import PaperSampler, _described
+from ase_continuousp.sampling.paper import PaperSampler
 from tests.energies import PeriodicPair
 from tests.test_langevin import (
     STEP_SIZE,
@@ -27,11 +28,11 @@ def test_the_schedule_is_that_of_the_paper():
 
 def test_detailed_balance_across_reductions():
     energy, coordinates = PeriodicPair(), FlatCoordinates()
-    options = {"temperature": TEMPERATURE, "step_size": STEP_SIZE, "describe": _described}
+    options = {"temperature": TEMPERATURE, "step_size": STEP_SIZE, "describe": reduce_crystals}
     n_changed = 0
     for seed in range(8):
         rng = np.random.default_rng(seed)
-        start = SamplerState.start(_described(random_crystals(rng)), energy, rng)
+        start = SamplerState.start(reduce_crystals(random_crystals(rng)), energy, rng)
         out = Scripted(coordinates)
         _, record = langevin.step(start, energy, out, **options)
         (forward, moved), (backward, far) = out.moves
@@ -62,7 +63,7 @@ def test_detailed_balance_across_reductions():
 def shape_energy(crystals):
     """Energy of the volume and of the most compact basis: invariant only if that is found."""
     log_volume = np.log(crystals.volumes / 27.0)
-    reduced = _described(crystals)
+    reduced = reduce_crystals(crystals)
     square = np.sum(reduced.cells**2, axis=(1, 2))
     scale = crystals.volumes ** (-2.0 / 3.0)
     energy = 10.0 * log_volume**2 + square * scale
@@ -80,7 +81,7 @@ def test_law_of_the_volume_with_reductions():
     # volume is independent of the shape; reductions must not disturb it.
     temperature, n = 1.0, 800
     one = Crystals.single([[0.0, 0.0, 0.0]], 3.0 * np.eye(3), [84])
-    start = _described(one.select(np.zeros(n, dtype=int)))
+    start = reduce_crystals(one.select(np.zeros(n, dtype=int)))
     state = SamplerState.start(start, shape_energy, np.random.default_rng(0))
     for _ in range(80):
         state, _ = langevin.step(
@@ -89,7 +90,7 @@ def test_law_of_the_volume_with_reductions():
             FlatCoordinates(),
             temperature=temperature,
             step_size=0.03,
-            describe=_described,
+            describe=reduce_crystals,
         )
     x = np.log(state.crystals.volumes / 27.0)
     assert abs(x.mean() - 4.0 * temperature / 20.0) < 4.0 * x.std() / np.sqrt(n)

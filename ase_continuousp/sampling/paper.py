@@ -57,7 +57,7 @@ class PaperSampler:
         self, energy: EnergyFunction, crystals: Crystals, rng: np.random.Generator
     ) -> SamplerState:
         """Return the state before the first step, reduced and evaluated."""
-        return SamplerState.start(_described(crystals), energy, rng)
+        return SamplerState.start(reduce_crystals(crystals), energy, rng)
 
     def steps(
         self, state: SamplerState, energy: EnergyFunction
@@ -72,7 +72,7 @@ class PaperSampler:
                 temperature=self.temperature(done),
                 step_size=self.step_size(done),
                 volume_bounds=self.volume_per_atom,
-                describe=_described,
+                describe=reduce_crystals,
             )
             yield state, record
 
@@ -100,7 +100,3 @@ class PaperSampler:
         for reached, _ in tqdm(steps, "anneal", self.n_steps, disable=not progress):
             state = reached
         return state
-
-
-def _described(crystals: Crystals) -> Crystals:
-    return reduce_crystals(crystals).wrapped()
