@@ -89,8 +89,8 @@ def reduce_crystals(crystals: Crystals) -> Crystals:
     --------
     >>> from ase_continuousp.crystals import Crystals
     >>> skewed = Crystals.single([[0, 0, 0]], [[2, 0, 0], [8, 3, 0], [2, 3, 4]], [84])
-    >>> reduce_crystals(skewed).cells[0].tolist()
-    [[-2.0, 0.0, 0.0], [0.0, -3.0, 0.0], [0.0, 0.0, 4.0]]
+    >>> abs(reduce_crystals(skewed).cells[0]).tolist()
+    [[2.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 4.0]]
     """
     reduced, _ = reduce(crystals.cells)
     return replace(crystals, cells=reduced).wrapped()
@@ -122,7 +122,8 @@ def is_reduced(cells: ArrayLike, tolerance: float = 1e-6) -> NDArray[np.bool_]:
     a, b, c, xi, eta, zeta = parameters(checked).T
 
     def equal(x: Floats, y: Floats) -> NDArray[np.bool_]:
-        return np.abs(x - y) <= eps
+        close: NDArray[np.bool_] = np.abs(x - y) <= eps
+        return close
 
     def unless(premise: NDArray[np.bool_], conclusion: NDArray[np.bool_]) -> NDArray[np.bool_]:
         return ~premise | conclusion
@@ -156,7 +157,8 @@ def parameters(cells: ArrayLike) -> Floats:
     cells = np.asarray(cells, dtype=np.float64)
     metric = np.einsum("bix,bjx->bij", cells, cells)
     rows, columns = [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]
-    return metric[:, rows, columns] * np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])
+    values: Floats = metric[:, rows, columns] * np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])
+    return values
 
 
 def _checked(cells: ArrayLike) -> Floats:

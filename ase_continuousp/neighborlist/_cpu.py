@@ -167,23 +167,16 @@ def sort_into_bins(
     Bins along z follow each other in memory. Edges grow until there are at most as many bins as
     images, so that atoms far apart in a large cell need no more memory than others.
     """
-    low_c = np.empty(3)
-    edges = np.empty(3)
-    shape = np.ones(3, dtype=np.int64)
+    low_c, extents = np.empty(3), np.empty(3)
     for c in range(3):
         low_c[c] = images_cg[c, :n].min()
-    while True:
-        total = 1.0
-        for c in range(3):
-            extent = images_cg[c, :n].max() - low_c[c]
-            bins = max(1.0, math.ceil(extent / edge))
-            total *= bins
-            if total <= n:
-                shape[c] = int(bins)
-            edges[c] = edge
-        if total <= n:
-            break
+        extents[c] = images_cg[c, :n].max() - low_c[c]
+    bins = np.maximum(np.ceil(extents / edge), 1.0)
+    while bins.prod() > n:
         edge *= 1.3
+        bins = np.maximum(np.ceil(extents / edge), 1.0)
+    edges = np.full(3, edge)
+    shape = bins.astype(np.int64)
     starts = np.zeros(shape[0] * shape[1] * shape[2] + 1, dtype=np.int64)
     bin_g = np.empty(n, dtype=np.int64)
     for g in range(n):
@@ -236,7 +229,7 @@ def pick(
     for g in range(len(xs)):
         rest[m] = start + g
         m += np.uint64(squared[g] < limit)
-    return n + np.int64(m)
+    return n + int(np.int64(m))
 
 
 @_jit
@@ -380,7 +373,7 @@ def fill(
     for b in range(np.searchsorted(offsets, start, side="right") - 1, len(cells)):
         begin, end = offsets[b], offsets[b + 1]
         cutoff = cutoffs[b]
-        if cutoff == 0.0:
+        if cutoff == 0.0 or begin == end:
             first[max(start, begin) + 1 : end + 1] = p
             continue
         limit = cutoff * cutoff * (1.0 + MARGIN)
@@ -450,6 +443,7 @@ def search_batch(
             i, j, shifts = found
             return i[:n_pairs], j[:n_pairs], shifts[:n_pairs], first
         larger = allocate(2 * len(found[0]))
-        for old, new in zip(found, larger, strict=True):
-            new[:n_pairs] = old[:n_pairs]
+        larger[0][:n_pairs] = found[0][:n_pairs]
+        larger[1][:n_pairs] = found[1][:n_pairs]
+        larger[2][:n_pairs] = found[2][:n_pairs]
         found = larger

@@ -44,7 +44,8 @@ def search_one(
 def is_positive(shifts: Integers) -> NDArray[np.bool_]:
     """Tell whether the first component of each shift that is not zero is positive."""
     a, b, c = shifts[:, 0], shifts[:, 1], shifts[:, 2]
-    return (a > 0) | ((a == 0) & ((b > 0) | ((b == 0) & (c > 0))))
+    positive: NDArray[np.bool_] = (a > 0) | ((a == 0) & ((b > 0) | ((b == 0) & (c > 0))))
+    return positive
 
 
 def search_batch(
@@ -53,6 +54,8 @@ def search_batch(
     """Return i, j, S and the first pair of every atom for a batch of crystals."""
     i_parts, j_parts, s_parts = [], [], []
     for b, start in enumerate(offsets[:-1]):
+        if start == offsets[b + 1]:
+            continue
         i, j, s = search_one(positions[start : offsets[b + 1]], cells[b], cutoffs[b], half)
         i_parts.append(i + start)
         j_parts.append(j + start)
