@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 logger = logging.getLogger(__name__)
 
 _LARGEST_VOLUME_RATIO = 1.15
-_FAR = 0.6  # relative distance of fingerprints beyond which crystals are not compared
+_FAR = 0.3  # relative distance of fingerprints beyond which crystals are not compared
 
 
 def equivalence_classes(

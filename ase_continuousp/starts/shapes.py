@@ -189,7 +189,11 @@ def cells_of(shapes: ArrayLike) -> Floats:
 
 
 def _niggli(cell: Floats) -> Floats:
-    """Return the Niggli-reduced vectors, or the cell itself where the reduction fails."""
+    """Return the Niggli-reduced vectors, or the cell itself where the reduction fails.
+
+    spglib's, because it takes numbers as equal within 1e-5 Å: cells from files are rounded, and
+    equal shapes must not be told apart by a last digit.
+    """
     reduced = spglib.niggli_reduce(cell)
     return cell if reduced is None else np.asarray(reduced)
 
