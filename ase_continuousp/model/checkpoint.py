@@ -166,7 +166,9 @@ def _read_card(path: Path) -> dict[str, Any]:
 
 
 def _build(card: dict[str, Any]) -> torch.nn.Module:
-    return _NETWORKS[card["kind"]](**card["hyperparameters"])
+    # Layers are born with random weights, drawn from torch's global stream: leave it as it was.
+    with torch.random.fork_rng(devices=[]):
+        return _NETWORKS[card["kind"]](**card["hyperparameters"])
 
 
 def _dtype(name: str) -> torch.dtype:
