@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -16,13 +16,14 @@ from ase.calculators.calculator import (
 )
 from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
+from numpy.typing import NDArray
 
 from ase_continuousp.io import from_atoms
 from ase_continuousp.model.checkpoint import TrainedModel, load_model
 from ase_continuousp.model.derivatives import ModelEnergy
 
 
-class ContinuouSPCalculator(Calculator):  # type: ignore[misc]
+class ContinuouSPCalculator(Calculator):
     """Energy, forces and stress of a crystal from a learned, invariant and continuous energy.
 
     E = e₀ U(C), forces −∂E/∂r, stress (1/V) ∂E/∂ε (ASE's sign and Voigt order), all in one pass.
@@ -48,10 +49,17 @@ class ContinuouSPCalculator(Calculator):  # type: ignore[misc]
 
     Raises
     ------
+    TypeError
+        If the model is neither a name nor a path.
     ValueError
         On construction: unknown model, device or dtype. On evaluation: an element that the model
         was not trained on (the error lists those it knows), atoms that are not periodic in three
         directions, a cell without volume, positions that are not finite, or no atoms.
+
+    Notes
+    -----
+    Copies and pickles carry the weights, so that they work where the model folder is not.
+    What is written to trajectories and databases names the model and the hash of its weights.
 
     Examples
     --------
@@ -65,19 +73,19 @@ class ContinuouSPCalculator(Calculator):  # type: ignore[misc]
 
     name = "continuousp"
     nolabel = True  # `ase run` would pass a label otherwise
-    implemented_properties: ClassVar[list[str]] = [
+    implemented_properties = [  # noqa: RUF012  # as in ASE; never mutated
         "energy",
         "free_energy",
         "energies",
         "forces",
         "stress",
     ]
-    default_parameters: ClassVar[dict[str, Any]] = {
+    default_parameters = {  # noqa: RUF012
         "model": "mp20",
         "device": "auto",
         "dtype": "float32",
     }
-    ignored_changes: ClassVar[set[str]] = {"initial_charges", "initial_magmoms"}
+    ignored_changes = {"initial_charges", "initial_magmoms"}  # noqa: RUF012
 
     def __init__(
         self,
@@ -88,15 +96,17 @@ class ContinuouSPCalculator(Calculator):  # type: ignore[misc]
     ) -> None:
         self._model: TrainedModel
         self._energy: ModelEnergy
-        super().__init__(model=os.fspath(model), device=device, dtype=dtype)
+        super().__init__(model=model, device=device, dtype=dtype)  # type: ignore[no-untyped-call]
 
     def set(self, **kwargs: Any) -> dict[str, Any]:
-        """Set parameters; a changed one loads the model anew and forgets the results.
+        """Set parameters; a changed one forgets the results. A wrong one changes nothing.
 
         Raises
         ------
         CalculatorSetupError
             If there is no such parameter.
+        TypeError, ValueError
+            As on construction.
         """
         unknown = set(kwargs) - set(self.default_parameters)
         if unknown:
@@ -104,13 +114,15 @@ class ContinuouSPCalculator(Calculator):  # type: ignore[misc]
                 f"no parameter {sorted(unknown)[0]!r}: parameters are "
                 f"{sorted(self.default_parameters)}"
             )
+        if "model" in kwargs:
+            kwargs["model"] = _name_or_path(kwargs["model"])
         wanted = {**self.parameters, **kwargs}
         model = load_model(wanted["model"])
         energy = model.energy(device=wanted["device"], dtype=wanted["dtype"])
-        changed: dict[str, Any] = super().set(**kwargs)
+        changed: dict[str, Any] = super().set(**kwargs)  # type: ignore[no-untyped-call]
         self._model, self._energy = model, energy
         if changed:
-            self.reset()
+            self.reset()  # type: ignore[no-untyped-call]
         return changed
 
     def todict(self, skip_default: bool = True) -> dict[str, Any]:
@@ -124,7 +136,10 @@ class ContinuouSPCalculator(Calculator):  # type: ignore[misc]
         system_changes: list[str] = all_changes,
     ) -> None:
         """Compute all properties at once; ASE asks for them one by one and finds them cached."""
-        super().calculate(atoms, properties, system_changes)
+        self.results = {}  # whatever fails below must not leave those of other atoms
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
+        if self.atoms is None:
+            raise ValueError("atoms must be given to a calculator that has seen none")
         crystals = from_atoms(self.atoms)
         self._check_elements(crystals.numbers)
         found = self._energy(crystals)
@@ -138,7 +153,7 @@ class ContinuouSPCalculator(Calculator):  # type: ignore[misc]
             "stress": full_3x3_to_voigt_6_stress(found.stress[0]) * unit,
         }
 
-    def _check_elements(self, numbers: Any) -> None:
+    def _check_elements(self, numbers: NDArray[np.int64]) -> None:
         unknown = np.setdiff1d(numbers, self._model.elements)
         if len(unknown):
             supported = " ".join(chemical_symbols[z] for z in self._model.elements)
@@ -146,6 +161,13 @@ class ContinuouSPCalculator(Calculator):  # type: ignore[misc]
                 f"atoms: model {self._model.name!r} was not trained on "
                 f"{chemical_symbols[unknown[0]]}; it supports: {supported}"
             )
+
+
+def _name_or_path(model: Any) -> str:
+    """Return a model name or path as text, for JSON."""
+    if not isinstance(model, str | os.PathLike):
+        raise TypeError(f"model must be a name or a path: got {type(model).__name__}")
+    return os.fsdecode(model)
 
 
 # `get_calculator_class("continuousp")` and `ase run continuousp`; a second registration would fail.

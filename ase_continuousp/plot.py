@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -107,22 +109,33 @@ def whole_cell(atoms: Atoms) -> Atoms:
     positions, numbers = [], []
     for f, z in zip(fractional, wrapped.numbers, strict=True):
         ends = [(0, 1) if abs(x) < 1e-3 else (0,) for x in f]
-        for a in ends[0]:
-            for b in ends[1]:
-                for c in ends[2]:
-                    positions.append(f + (a, b, c))
-                    numbers.append(z)
+        for shift in product(*ends):
+            positions.append(f + shift)
+            numbers.append(z)
     return Atoms(numbers, scaled_positions=positions, cell=wrapped.cell, pbc=False)
 
 
+def check_matplotlib() -> None:
+    """Raise unless matplotlib is installed; callers ask before long work.
+
+    Raises
+    ------
+    ImportError
+        Names the extra that brings it.
+
+    Examples
+    --------
+    >>> check_matplotlib()
+    """
+    if find_spec("matplotlib") is None:
+        raise ImportError("pictures need matplotlib: pip install 'ase-continuousp[report]'")
+
+
 def _figure(size: tuple[float, float]) -> Figure:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError(
-            "pictures need matplotlib: pip install 'ase-continuousp[report]'"
-        ) from None
+    check_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=size, dpi=150)
     FigureCanvasAgg(figure)  # draws without a screen and without touching pyplot's state
     return figure

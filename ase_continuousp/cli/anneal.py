@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from ase.optimize.optimize import RestartError
+from tqdm import tqdm
 
 
 def run(
@@ -21,29 +23,35 @@ def run(
     trajectory: Annotated[Path | None, typer.Option(help="Trajectory of the run.")] = None,
 ) -> None:
     """Anneal the first structure of a file and write the lowest one found."""
-    from tqdm import tqdm
-
     from ase_continuousp import io
     from ase_continuousp.calculator import ContinuouSPCalculator
     from ase_continuousp.sampling.optimizer import AnnealedLangevin
 
     io.check_writable(output)
+    for path in (restart, trajectory):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise FileNotFoundError(f"path must lie in an existing folder: {path}")
     atoms = io.read_atoms(source)[0]
     atoms.calc = ContinuouSPCalculator(model)
-    search = AnnealedLangevin(
-        atoms,
-        n_steps=steps,
-        move_cell=not fix_cell,
-        seed=seed,
-        restart=restart,
-        logfile=None,
-        trajectory=trajectory,
-        append_trajectory=restart is not None and restart.exists(),
-    )
+    try:
+        search = AnnealedLangevin(
+            atoms,
+            n_steps=steps,
+            move_cell=not fix_cell,
+            seed=seed,
+            restart=restart,
+            logfile=None,
+            trajectory=trajectory,
+            append_trajectory=restart is not None and restart.exists(),
+        )
+    except RestartError as error:
+        raise ValueError(str(error)) from error
     with tqdm(total=steps, initial=search.nsteps, desc="annealing", unit="step") as bar:
-        search.attach(lambda: bar.update(search.nsteps - bar.n))
+        search.attach(lambda: bar.update(search.nsteps - bar.n))  # type: ignore[no-untyped-call]
         search.run()
     io.write_atoms(output, [search.best_atoms])
+    if search.stop_reason is not None:
+        typer.echo(f"ase-continuousp: stopped early: {search.stop_reason}", err=True)
     typer.echo(
         f"lowest energy {search.best_energy:.4f}, accepted {search.acceptance_rate:.2f}: {output}"
     )

@@ -24,10 +24,10 @@ def run(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report.")] = None,
 ) -> None:
     """Measure how often a model finds test crystals from their compositions."""
+    from ase_continuousp.cli.output import check_text_file
     from ase_continuousp.evaluation.evaluate import evaluate
 
-    if json_file is not None and not json_file.absolute().parent.is_dir():
-        raise FileNotFoundError(f"json must lie in an existing folder: {json_file}")
+    check_text_file("--json", json_file)
     report = evaluate(
         model,
         data,

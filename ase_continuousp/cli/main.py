@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 import warnings
+from typing import Any, NoReturn
 
-import click
 import typer
 
 from ase_continuousp import __version__
@@ -15,13 +16,16 @@ from ase_continuousp.cli import anneal, evaluate, info, models, predict, relax, 
 app = typer.Typer(
     name="ase-continuousp",
     help="Crystal structures from a learned, invariant and continuous energy.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for verb in (predict, relax, anneal, train, evaluate, models, info):
     app.command(verb.__name__.rsplit(".", 1)[1])(verb.run)
+
+# Newer versions of typer carry their own copy of click; this is the base of usage errors in either.
+_UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 # What bad input raises; anything else is a fault of the program and shows its traceback.
 _EXPECTED = (ValueError, TypeError, OSError, ImportError)
@@ -35,8 +39,9 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks and log messages."),
-    version: bool = typer.Option(
+    _version: bool = typer.Option(
         False, "--version", help="Show the version.", callback=_show_version, is_eager=True
     ),
 ) -> None:
@@ -45,6 +50,8 @@ def _options(
     else:
         # The packages below warn about files that users cannot change.
         warnings.simplefilter("ignore")
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def main() -> None:
@@ -53,18 +60,18 @@ def main() -> None:
     arguments = [a for a in sys.argv[1:] if a != "--debug"]  # accepted anywhere on the line
     try:
         status = app(["--debug", *arguments] if debug else arguments, standalone_mode=False)
-    except click.ClickException as error:
-        _fail(error.format_message(), 2)
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
+    except _UsageError as error:
+        _fail(error.format_message(), 2)
     except _EXPECTED as error:
         if debug:
-            raise
+            traceback.print_exc()
         _fail(str(error) or type(error).__name__, 2)
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _fail(message: str, status: int) -> None:
+def _fail(message: str, status: int) -> NoReturn:
     line = " ".join(message.split())
     typer.echo(f"ase-continuousp: error: {line}", err=True)
     sys.exit(status)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; }
 table { border-collapse: collapse; } td, th { padding: .2rem .8rem; text-align: left; }
-td.n { text-align: right; font-variant-numeric: tabular-nums; } tr { border-bottom: 1px solid #ddd; }
+td.n { text-align: right; font-variant-numeric: tabular-nums; }
+tr { border-bottom: 1px solid #ddd; }
 section { display: inline-block; width: 19rem; vertical-align: top; } img { width: 100%; }
 pre { overflow-x: auto; font-size: 11px; background: #f6f6f6; padding: .5rem; }
 """
@@ -49,7 +50,7 @@ def render(formula: str, candidates: Sequence[Candidate]) -> str:
         f"<style>{_STYLE}</style></head><body><h1>{name}</h1><table><thead><tr>"
         "<th>rank</th><th>formula</th><th>Z</th><th>space group</th><th>energy/atom</th>"
         f"<th>found</th><th>start</th><th>flags</th></tr></thead><tbody>{rows}</tbody></table>"
-        f"<p>The energy is that of the learned model; lower is more plausible.</p>"
+        "<p>The energy is that of the learned model; lower is more plausible.</p>"
         f"{_image(plot.plot_anneal(candidates), 'energy along the anneal', 'width:36rem')}"
         f"<div>{cards}</div></body></html>"
     )
@@ -81,7 +82,8 @@ def _card(rank: int, candidate: Candidate) -> str:
     write(buffer, candidate.atoms, format="cif")
     cif = buffer.getvalue().decode()
     picture = _image(plot.plot_crystal(candidate.atoms, title=title), title, "")
-    return f"<section>{picture}<details><summary>CIF</summary><pre>{escape(cif)}</pre></details></section>"
+    text = f"<details><summary>CIF</summary><pre>{escape(cif)}</pre></details>"
+    return f"<section>{picture}{text}</section>"
 
 
 def _image(figure: Figure, text: str, style: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,15 +36,18 @@ def run(
     """Predict crystals of a formula, duplicates merged, best first."""
     from ase_continuousp import io
     from ase_continuousp.cli import page
+    from ase_continuousp.cli.output import check_text_file, write_text
+    from ase_continuousp.plot import check_matplotlib
     from ase_continuousp.search.candidates import Candidate, format_table, write_candidates
     from ase_continuousp.search.predict import predict
 
     if output is not None:
         io.check_writable(output)
-    for path in (html, json_file):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise FileNotFoundError(f"path must lie in an existing folder: {path}")
-    group = int(spacegroup) if spacegroup is not None and spacegroup.isdigit() else spacegroup
+    check_text_file("--json", json_file)
+    check_text_file("--html", html)
+    if html is not None:
+        check_matplotlib()
+    group = int(spacegroup) if spacegroup is not None and spacegroup.isdecimal() else spacegroup
     found: list[Candidate] = predict(
         formula,
         model=model,
@@ -82,19 +84,9 @@ def parse_units(text: str) -> list[int]:
     [1, 2, 4]
     """
     parts = text.split(",")
-    if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         raise ValueError(f"units must be positive whole numbers such as 1,2,4: {text!r}")
     return [int(part) for part in parts]
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _row(rank: int, candidate: Any) -> dict[str, Any]:
@@ -108,6 +100,8 @@ def _row(rank: int, candidate: Any) -> dict[str, Any]:
         "n_found": candidate.n_found,
         "converged": candidate.converged,
         "clash": candidate.clash,
+        "start": candidate.start,
+        "start_label": candidate.label,
         "cell": candidate.atoms.cell.tolist(),
         "numbers": candidate.atoms.numbers.tolist(),
         "positions": candidate.atoms.positions.tolist(),

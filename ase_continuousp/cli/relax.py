@@ -6,6 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixSymmetry
+from ase.filters import FrechetCellFilter
+from ase.optimize import LBFGS
+from tqdm import tqdm
 
 
 def run(
@@ -20,12 +26,6 @@ def run(
     ] = False,
 ) -> None:
     """Relax atoms and cell with the learned energy."""
-    from ase.calculators.singlepoint import SinglePointCalculator
-    from ase.constraints import FixSymmetry
-    from ase.filters import FrechetCellFilter
-    from ase.optimize import LBFGS
-    from tqdm import tqdm
-
     from ase_continuousp import io
     from ase_continuousp.calculator import ContinuouSPCalculator
 
@@ -36,17 +36,40 @@ def run(
     io.check_writable(output)
     structures = io.read_atoms(source)
     calculator = ContinuouSPCalculator(model, dtype="float64")
-    done: list[Any] = []
-    reached = 0
-    for atoms in tqdm(structures, desc="relaxing", unit="crystal", disable=len(structures) < 2):
+    for n, atoms in enumerate(structures):
+        # Before the first of many is relaxed: a bad one must not cost the work on the others.
         atoms.calc = calculator
-        if fix_symmetry:
-            atoms.set_constraint([*atoms.constraints, FixSymmetry(atoms)])
-        moving = atoms if fix_cell else FrechetCellFilter(atoms)
-        reached += bool(LBFGS(moving, logfile=None).run(fmax=fmax, steps=steps))
-        results = {name: atoms.calc.results[name] for name in ("energy", "forces", "stress")}
-        atoms.set_constraint()
-        atoms.calc = SinglePointCalculator(atoms, **results)
-        done.append(atoms)
-    io.write_atoms(output, done)
-    typer.echo(f"{reached} of {len(done)} converged to fmax {fmax} within {steps} steps: {output}")
+        try:
+            atoms.get_potential_energy()
+        except ValueError as error:
+            raise ValueError(f"structure {n} of {source}: {error}") from error
+    n_converged = 0
+    with tqdm(desc="relaxing", unit="step", delay=2.0) as bar:
+        for n, atoms in enumerate(structures):
+            bar.set_description(f"relaxing {n + 1} of {len(structures)}")
+            given = list(atoms.constraints)
+            if fix_symmetry:
+                atoms.set_constraint([*given, FixSymmetry(atoms)])
+            moving: Any = atoms if fix_cell else FrechetCellFilter(atoms)
+            optimizer: Any = LBFGS(moving, logfile=None)  # type: ignore[arg-type]
+            optimizer.attach(bar.update)
+            n_converged += bool(optimizer.run(fmax=fmax, steps=steps))
+            atoms.set_constraint(given)
+            _keep_results(atoms)
+    io.write_atoms(output, structures)
+    typer.echo(
+        f"{n_converged} of {len(structures)} converged to fmax {fmax} within {steps} steps: "
+        f"{output}"
+    )
+
+
+def _keep_results(atoms: Atoms) -> None:
+    """Replace the calculator, which all structures share, by its results for this one."""
+    results = {
+        "energy": atoms.get_potential_energy(),
+        "free_energy": atoms.get_potential_energy(force_consistent=True),
+        "energies": atoms.get_potential_energies(),
+        "forces": atoms.get_forces(apply_constraint=False),
+        "stress": atoms.get_stress(apply_constraint=False),
+    }
+    atoms.calc = SinglePointCalculator(atoms, **results)
