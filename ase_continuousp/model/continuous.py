@@ -23,13 +23,14 @@ class ContinuousEnergy(nn.Module):
     With scalars s_i, vectors v_i, u_ij = r_ij/ℓ and d = |u_ij| (units of ℓ), one layer is::
 
         n = norm(s)
-        m_i = g(n_i) ⊙ Σ_j φ¹(d) ⊙ a(n_j)
-        w_i = g'(n_i) ⊙ Σ_j [φ²(d) ⊙ b(n_j) u_ij + φ³(d) ⊙ (C v_j)]
+        m_i = g(n_i) ⊙ soft(Σ_j φ¹(d) ⊙ a(n_j))
+        w_i = g'(n_i) ⊙ soft(Σ_j [φ²(d) ⊙ b(n_j) u_ij + φ³(d) ⊙ (C soft(v_j))])
         q_i = (P w_i) · (Q w_i)
         y_i = silu(W [m_i, q_i, n_i, mean(n)])
         s_i ← s_i + W' y_i,    v_i ← v_i + (W'' y_i) ⊙ (M w_i)
 
-    with linear g, g', a, b. The filters φ are cubic B-splines in d whose control points are
+    with linear g, g', a, b and soft(x) = x/√(1 + mean x²), which bounds what crowded atoms send
+    on and keeps training stable. The filters φ are cubic B-splines in d whose control points are
     Gaussians times a cutoff envelope: twice continuously differentiable, even in d (so that two
     atoms may pass through each other) and zero with slope and curvature at the cutoff. The
     mean runs over the atoms of the crystal, so the result is the same for every supercell.
@@ -150,9 +151,10 @@ class _Layer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         n = self.norm(s)
         a, b, gate, gate_v = self.send(n).split(self.sizes, dim=1)
-        c = self.carry(v) if self.carry is not None else v[:, :, :0]
+        c = self.carry(soft_norm(v, (1, 2), 3)) if self.carry is not None else v[:, :, :0]
         m, w = pairs.messages(graph, u, a, b, c, matrix @ self.filters, spacing)
-        w = w * gate_v[:, None, :]
+        m = soft_norm(m, (1,), 1)
+        w = soft_norm(w, (1, 2), 3) * gate_v[:, None, :]
         p, q = self.angles(w).chunk(2, dim=2)
         mean = self.mix_mean(crystal_means(graph, n))[graph.crystal_index]
         y = nn.functional.silu(self.mix(torch.cat([m * gate, (p * q).sum(1), n], dim=1)) + mean)
@@ -161,6 +163,26 @@ class _Layer(nn.Module):
             turned = self.turn(w) * self.gate(y)[:, None, :]
             v = turned if v.shape[2] == 0 else v + turned
         return s, v
+
+
+def soft_norm(values: Tensor, axes: tuple[int, ...], components: int) -> Tensor:
+    """Return x/√(1 + mean x²): smooth, nearly linear below one and bounded above.
+
+    Parameters
+    ----------
+    values : tensor
+    axes : tuple of int
+        Averaged over.
+    components : int
+        Of one value: 3 for vectors, whose mean square is that of their lengths.
+
+    Examples
+    --------
+    >>> import torch
+    >>> round(float(soft_norm(torch.full((1, 4), 1e6), (1,), 1)[0, 0]), 4)
+    1.0
+    """
+    return values * torch.rsqrt(1.0 + components * values.square().mean(axes, keepdim=True))
 
 
 def crystal_lengths(graph: Graph, cells: Tensor) -> Tensor:

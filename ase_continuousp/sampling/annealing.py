@@ -145,32 +145,28 @@ def anneal(
     for i in range(settings.n_steps):
         temperature = start * (1.0 - i / settings.n_steps) ** 2
         # A crystal that is only to be quenched waits for the others to cool down.
-        moving = start > 0
+        drift = np.where(start > 0, settings.step, 0.0)
         kick = settings.kick * temperature
-        crystals, found = _step(
-            energy, crystals, found, settings, settings.step * moving, kick, draws[i]
-        )
+        crystals, found = _step(energy, crystals, found, settings, drift, kick, draws[i])
         trace.append(found.energy / crystals.counts)
         if progress is not None:
             progress(i + 1)
     silent = np.zeros(crystals.n_crystals)
     still = (np.zeros((crystals.n_atoms, 3)), np.zeros((crystals.n_crystals, 3, 3)))
     for i in range(settings.quench_steps):
-        open_ = ~_is_converged(crystals, found, settings)
-        if not open_.any():
+        done = _is_converged(crystals, found, settings)
+        if done.all():
             break
-        crystals, found = _step(
-            energy, crystals, found, settings, settings.quench_step * open_, silent, still
-        )
+        drift = np.where(done, 0.0, settings.quench_step)
+        crystals, found = _step(energy, crystals, found, settings, drift, silent, still)
         trace.append(found.energy / crystals.counts)
         if progress is not None:
             progress(settings.n_steps + i + 1)
     converged = _is_converged(crystals, found, settings)
-    usable = found.is_finite
-    if usable.all():
-        crystals = reduce_crystals(crystals).wrapped()
-        found = energy(crystals)
-    return AnnealResult(crystals, found, converged & usable, np.array(trace))
+    # A crystal without finite energy was never moved there, so every cell can be reduced.
+    crystals = reduce_crystals(crystals).wrapped()
+    found = energy(crystals)
+    return AnnealResult(crystals, found, converged & found.is_finite, np.array(trace))
 
 
 def _gradients(
