@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,4 +31,6 @@ def run(
     config = TrainConfig.preset(preset, seed=seed, precision=precision)
     changes: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "objective": objective}
     config = replace(config, **{k: v for k, v in changes.items() if v is not None})
-    typer.echo(f"model: {train(config, data, out, val=val, resume=resume, progress=True)}")
+    processes = os.cpu_count() or 1
+    model = train(config, data, out, val=val, resume=resume, processes=processes, progress=True)
+    typer.echo(f"model: {model}")

@@ -39,6 +39,7 @@ def train(
     *,
     val: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    processes: int = 1,
     progress: bool = False,
 ) -> Path:
     """Train an energy on crystals and write a model folder.
@@ -59,6 +60,9 @@ def train(
         Validation file: its loss is logged. Nothing is chosen by it.
     resume : bool
         Go on with the run in `out`; without it a folder that holds a run is refused.
+    processes : int
+        Worker processes that parse CIFs. More than one needs a script with the usual
+        ``if __name__ == "__main__"`` guard.
     progress : bool
         Show a progress bar.
 
@@ -96,7 +100,6 @@ def train(
         )
         raise ValueError(f"out: {folder} {wanted}")
     sources = [data] if isinstance(data, str | os.PathLike) else list(data)
-    processes = os.cpu_count() or 1
     crystals = reduce_crystals(
         Crystals.concatenate(
             [read_crystals(s, processes=processes, progress=progress) for s in sources]
