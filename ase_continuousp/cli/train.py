@@ -16,13 +16,13 @@ def run(
     ],
     out: Annotated[Path, typer.Option("--out", help="Model folder.")],
     val: Annotated[Path | None, typer.Option(help="Validation file; its loss is logged.")] = None,
-    preset: Annotated[str, typer.Option(help="perov5, mp20, mpts52, carbon24 or paper.")] = "mp20",
+    preset: Annotated[str, typer.Option(help="perov5, mp20, mpts52 or carbon24.")] = "mp20",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
     steps: Annotated[int | None, typer.Option(help="Updates, instead of the preset's.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Crystals an update.")] = None,
     seed: Annotated[int, typer.Option(help="Of weights, order and noise.")] = 0,
     precision: Annotated[str, typer.Option(help="fp32 or fp64.")] = "fp32",
-    objective: Annotated[str | None, typer.Option(help="score or cd.")] = None,
+    objective: Annotated[str | None, typer.Option(help="score.")] = None,
 ) -> None:
     """Train an energy on crystals; an interrupted run resumes to the same result."""
     from ase_continuousp.training.config import TrainConfig
