@@ -114,10 +114,12 @@ def search(
     for name, array in (("positions", positions), ("cells", cells)):
         if not np.all(np.isfinite(array)):
             raise ValueError(f"{name} must be finite: found {array[~np.isfinite(array)][0]}")
-    if not np.all(crystals.volumes > 0.0):
+    # Flatter cells are not described by numbers of 16 digits, and would have images without end.
+    flat = np.abs(np.linalg.det(cells)) <= 1e-12 * np.sqrt((cells**2).sum(axis=2)).prod(axis=1)
+    if np.any(flat):
         raise ValueError(
             "cells must have three independent vectors (volume > 0): "
-            f"{cells[np.argmin(crystals.volumes)].tolist()}"
+            f"{cells[np.argmax(flat)].tolist()}"
         )
     offsets = np.ascontiguousarray(crystals.offsets, dtype=np.int64)
     everywhere = np.ascontiguousarray(np.broadcast_to(r_c, (crystals.n_crystals,)))
