@@ -25,10 +25,16 @@ def volume(cells: ArrayLike) -> Floats:
     >>> float(volume(2.0 * np.eye(3)))
     8.0
     """
-    a, b, c = np.moveaxis(np.asarray(cells, dtype=np.float64), -2, 0)
-    # The triple product, not numpy's LU determinant: the latter costs more on small batches
-    # and its last digits depend on the pivoting order of the rows.
-    volumes: Floats = np.abs(np.einsum("...x,...x->...", a, np.cross(b, c)))
+    # Written out: numpy's determinant pivots, so that its last digits depend on the order of the
+    # rows, and its cross product is slow for few cells.
+    x, y, z = np.moveaxis(np.asarray(cells, dtype=np.float64), -1, 0)
+    x0, x1, x2 = x[..., 0], x[..., 1], x[..., 2]
+    minors = (
+        y[..., 1] * z[..., 2] - y[..., 2] * z[..., 1],
+        y[..., 2] * z[..., 0] - y[..., 0] * z[..., 2],
+        y[..., 0] * z[..., 1] - y[..., 1] * z[..., 0],
+    )
+    volumes: Floats = np.abs(x0 * minors[0] + x1 * minors[1] + x2 * minors[2])
     return volumes
 
 
