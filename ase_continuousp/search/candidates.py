@@ -206,15 +206,15 @@ def _info(c: Candidate) -> dict[str, str | int | float | bool]:
     """Return the values of a candidate that files can hold beside the atoms."""
     info: dict[str, str | int | float | bool] = {
         "energy_per_atom": c.energy_per_atom,
-        "spacegroup_symbol": c.spacegroup[0],
         "spacegroup_number": c.spacegroup[1],
         "n_found": c.n_found,
         "formula_units": c.formula_units,
         "converged": c.converged,
         "clash": c.clash,
-        "start": c.start,
-        "start_label": c.label,
     }
+    texts = (("spacegroup_symbol", c.spacegroup[0]), ("start", c.start), ("start_label", c.label))
+    # An empty text would make the rest of an extxyz header unreadable.
+    info |= {name: text for name, text in texts if text}
     if c.distance is not None:
         info["start_distance"] = c.distance
     if c.probability is not None:
