@@ -205,7 +205,7 @@ def _descriptions(
         image.set_cell(atoms.cell.array @ matrix)
         image.positions = atoms.positions @ matrix
         yield name, image, forces @ matrix
-    order = rng.permutation(len(atoms))
+    order = np.arange(len(atoms))[::-1]
     yield "permutation", atoms[order], forces[order]
     image = atoms.copy()
     image.positions += rng.integers(-3, 4, size=(len(atoms), 3)) @ atoms.cell.array

@@ -33,6 +33,7 @@ def run(
             raise FileNotFoundError(f"path must lie in an existing folder: {path}")
     atoms = io.read_atoms(source)[0]
     atoms.calc = ContinuouSPCalculator(model)
+    atoms.get_potential_energy()  # bad input is told before the progress bar begins
     try:
         search = AnnealedLangevin(
             atoms,

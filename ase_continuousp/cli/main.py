@@ -27,6 +27,8 @@ for verb in (predict, relax, anneal, train, evaluate, models, info):
 # Newer versions of typer carry their own copy of click; this is the base of usage errors in either.
 _UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
+_INTERRUPTED = 130  # as shells report it; newer versions of typer return it instead of raising
+
 # What bad input raises; anything else is a fault of the program and shows its traceback.
 _EXPECTED = (ValueError, TypeError, OSError, ImportError)
 
@@ -61,13 +63,15 @@ def main() -> None:
     try:
         status = app(["--debug", *arguments] if debug else arguments, standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
-        _fail("interrupted", 130)
+        _fail("interrupted", _INTERRUPTED)
     except _UsageError as error:
         _fail(error.format_message(), 2)
     except _EXPECTED as error:
         if debug:
             traceback.print_exc()
         _fail(str(error) or type(error).__name__, 2)
+    if status == _INTERRUPTED:
+        _fail("interrupted", _INTERRUPTED)
     sys.exit(status if isinstance(status, int) else 0)
 
 
