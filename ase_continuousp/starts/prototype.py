@@ -1,0 +1,250 @@
+"""Starts from known prototypes: the elements of a composition on the sites of a library."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from ase.data import atomic_numbers
+from ase.formula import Formula
+from ase.spacegroup import Spacegroup
+from numpy.typing import ArrayLike, NDArray
+
+from ase_continuousp.crystals import Crystals
+from ase_continuousp.starts import StartCrystal
+from ase_continuousp.starts.fingerprint import fingerprints, relabelings
+from ase_continuousp.starts.library import PrototypeLibrary, anonymized, stoichiometry
+from ase_continuousp.starts.substitution import Substitution, diverse
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+_N_COMPARED = 64  # candidates whose structures are compared with each other
+_MOST_RELABELINGS = 720
+_ALIKE = 0.02  # candidates whose fingerprints differ by less are one
+
+
+class VolumeModel(Protocol):
+    """What predicts the volume of a composition, see :mod:`ase_continuousp.starts.priors`."""
+
+    def log_volume_per_atom(self, numbers: ArrayLike) -> float:
+        """Return log(V/N), V/N in Å³."""
+        ...
+
+
+@dataclass(frozen=True)
+class Decorated:
+    """A prototype with the elements of a composition on its labels."""
+
+    prototype: int
+    elements: Integers
+    log_weight: float
+    nearest: float
+
+
+class PrototypeStart:
+    """Crystals made by substitution into a library of prototypes, most likely right first.
+
+    Every prototype of the same stoichiometry and every assignment of the elements to its labels
+    is a candidate. It weighs as much as its members together, each by its chemical distance
+    (:class:`Substitution`); a candidate is worth the weight of all candidates that it would match.
+    Smaller prototypes are repeated to the number of atoms asked for. There is nothing random in
+    it.
+
+    Parameters
+    ----------
+    library : path or PrototypeLibrary
+    priors : VolumeModel
+        Gives the volume.
+    leave_out : iterable of str
+        Formulas whose crystals are taken out of the library, for instance to test it.
+    noise : float
+        Level from which the crystals are meant to be annealed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ase_continuousp.starts.building import build_library
+    >>> from ase_continuousp.starts.priors import Priors
+    >>> cell = 2.8 * (np.ones((3, 3)) - np.eye(3))
+    >>> salts = [Crystals.single([[0, 0, 0], [2.8] * 3], cell, z) for z in ([11, 17], [20, 8])]
+    >>> salts = Crystals.concatenate(salts * 4)
+    >>> start = PrototypeStart(build_library(salts, n_fit=0), Priors.fit(salts, n_steps=50))
+    >>> made = start.generate([12, 8], 5, np.random.default_rng(0))
+    >>> [(s.label, s.crystals.numbers.tolist()) for s in made]
+    [('AB Fm-3m 225', [12, 8])]
+    """
+
+    def __init__(
+        self,
+        library: str | os.PathLike[str] | PrototypeLibrary,
+        priors: VolumeModel,
+        *,
+        leave_out: Iterable[str] = (),
+        noise: float = 0.1,
+    ) -> None:
+        if not isinstance(library, PrototypeLibrary):
+            library = PrototypeLibrary.load(library)
+        self.library: PrototypeLibrary = library
+        self.priors = priors
+        self.noise = noise
+        self.substitution = Substitution(
+            self.library.vectors.astype(np.float64), self.library.constants.astype(np.float64)
+        )
+        self._left_out = {_reduced(formula) for formula in leave_out}
+
+    def generate(self, numbers: ArrayLike, n: int, rng: np.random.Generator) -> list[StartCrystal]:
+        """Return up to n different crystals of these atoms, in their order, best first.
+
+        The distance of a start is -log of the estimated probability that it matches the right
+        crystal where none of the starts before it does.
+
+        Raises
+        ------
+        ValueError
+            If a number is no atomic number or n is negative.
+        """
+        numbers = np.asarray(numbers, dtype=np.int64).reshape(-1)
+        if len(numbers) == 0 or numbers.min() < 1 or numbers.max() >= len(self.library.vectors):
+            raise ValueError(f"numbers must be at least one atomic number: {numbers.tolist()}")
+        if n < 0:
+            raise ValueError(f"n must not be negative: {n}")
+        candidates, probabilities = self._candidates(numbers)
+        if not candidates or n == 0:
+            return []
+        distances = self._distances(candidates)
+        chosen, worth = diverse(probabilities, self.substitution.match(distances), len(candidates))
+        kept: list[int] = []
+        made: list[StartCrystal] = []
+        for place, value in zip(chosen, worth, strict=True):
+            if len(made) == n:
+                break
+            if kept and distances[place, kept].min() < _ALIKE:
+                continue
+            kept.append(place)
+            made.append(
+                StartCrystal(
+                    crystals=self._build(candidates[place], numbers),
+                    kind="prototype",
+                    noise=self.noise,
+                    distance=-math.log(min(max(value, 1e-12), 1.0)),
+                    label=self.describe(candidates[place].prototype),
+                )
+            )
+        return made
+
+    def describe(self, prototype: int) -> str:
+        """Return anonymous formula, symbol and number of the space group of a prototype."""
+        counts, _ = stoichiometry(self.library.counts(prototype))
+        names = "".join(chr(65 + k) + (str(c) if c > 1 else "") for k, c in enumerate(counts))
+        group = int(self.library.spacegroups[prototype])
+        return f"{names} {Spacegroup(group).symbol.replace(' ', '')} {group}"
+
+    def _candidates(self, numbers: Integers) -> tuple[list[Decorated], Floats]:
+        """Return the likeliest decorated prototypes and their probabilities."""
+        elements, counts, _ = anonymized(numbers)
+        key, _ = stoichiometry(counts)
+        orders = np.array(relabelings(key)[:_MOST_RELABELINGS])
+        fractions = np.array(key) / sum(key)
+        targets = elements[orders]
+        target = tuple(sorted(zip(elements.tolist(), key, strict=True)))
+        parts, sides, owner = [], [], []
+        for p in self.library.of_stoichiometry(key):
+            if len(numbers) % self.library.n_atoms[p]:
+                continue
+            rows, side = self.library.members(p)
+            if target in self._left_out:
+                stays = ~np.all(np.sort(rows, axis=1) == np.sort(elements), axis=1)
+                rows, side = rows[stays], side[stays]
+            if len(rows):
+                parts.append(rows)
+                sides.append(side)
+                owner.append(np.full(len(rows), p))
+        if not parts:
+            return [], np.zeros(0)
+        prototype = np.concatenate(owner)
+        begin = np.flatnonzero(np.r_[True, prototype[1:] != prototype[:-1]])
+        weights = self.substitution.log_weights(
+            targets,
+            np.concatenate(parts),
+            fractions,
+            same_cell=self.library.n_atoms[prototype] == len(numbers),
+            side=np.concatenate(sides),
+        )
+        together = np.logaddexp.reduceat(weights, begin, axis=1)
+        nearest = np.maximum.reduceat(weights, begin, axis=1)
+        total = np.logaddexp(np.logaddexp.reduce(together, axis=None), self.substitution.log_none)
+        best = np.argsort(-together, axis=None, kind="stable")[:_N_COMPARED]
+        order, place = np.unravel_index(best, together.shape)
+        made = [
+            Decorated(int(prototype[begin[c]]), targets[o], together[o, c], -nearest[o, c])
+            for o, c in zip(order, place, strict=True)
+        ]
+        return made, np.exp(together[order, place] - total)
+
+    def _distances(self, candidates: list[Decorated]) -> Floats:
+        """Return the relative distances between the fingerprints of the candidates."""
+        used, inverse = np.unique([c.prototype for c in candidates], return_inverse=True)
+        batch = self.library.crystals(used.tolist())
+        n_labels = len(candidates[0].elements)
+        prints = fingerprints(batch, batch.numbers, n_labels)
+        rows = []
+        for which, candidate in zip(inverse, candidates, strict=True):
+            # Labels in the order of the elements, so that sites of one element are compared.
+            order = np.argsort(candidate.elements)
+            rows.append(prints[which][np.ix_(order, order)].ravel())
+        flat = np.stack(rows)
+        norms = np.sum(flat**2, axis=1)
+        squares = norms[:, None] + norms - 2.0 * flat @ flat.T
+        relative: Floats = np.sqrt(np.maximum(squares, 0.0) / np.sqrt(norms[:, None] * norms))
+        return relative
+
+    def _build(self, candidate: Decorated, numbers: Integers) -> Crystals:
+        """Return the crystal with its atoms in the order of the numbers asked for."""
+        cell, fractional, labels = self.library.structure(candidate.prototype)
+        cell, fractional, labels = _repeated(cell, fractional, labels, len(numbers))
+        volume = len(numbers) * math.exp(self.priors.log_volume_per_atom(numbers))
+        cell = cell * np.cbrt(volume / abs(np.linalg.det(cell)))
+        made = candidate.elements[labels]
+        place = np.empty(len(numbers), dtype=np.int64)
+        place[np.argsort(numbers, kind="stable")] = np.argsort(made, kind="stable")
+        return Crystals.single(fractional[place] @ cell, cell, numbers)
+
+
+def _repeated(
+    cell: Floats, fractional: Floats, labels: Integers, n_atoms: int
+) -> tuple[Floats, Floats, Integers]:
+    """Repeat a cell to a number of atoms, along its shortest vectors first."""
+    times = n_atoms // len(labels)
+    for factor in _prime_factors(times):
+        axis = int(np.argmin(np.linalg.norm(cell, axis=1)))
+        images = [np.eye(3)[axis] * k for k in range(factor)]
+        scale = np.ones(3)
+        scale[axis] = factor
+        fractional = np.concatenate([(fractional + image) / scale for image in images])
+        labels = np.tile(labels, factor)
+        cell = cell * scale[:, None]
+    return cell, fractional, labels
+
+
+def _prime_factors(n: int) -> list[int]:
+    """Return the prime factors, largest first."""
+    found = []
+    divisor = 2
+    while n > 1:
+        while n % divisor == 0:
+            found.append(divisor)
+            n //= divisor
+        divisor += 1
+    return found[::-1]
+
+
+def _reduced(formula: str) -> tuple[tuple[int, int], ...]:
+    """Return sorted (atomic number, count) of a formula without common factors."""
+    counts = Formula(formula).count()
+    common = math.gcd(*counts.values())
+    return tuple(sorted((atomic_numbers[s], c // common) for s, c in counts.items()))
