@@ -10,61 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.energy_function import EnergyFunction, Evaluation
-from ase_continuousp.lattice import symmetric_exponential
 from ase_continuousp.niggli import reduce_crystals
+from ase_continuousp.sampling.moves import AnnealSettings, displaced, is_converged, scaled_gradients
+from ase_continuousp.sampling.quench import quench
 
 Floats = NDArray[np.float64]
 Progress = Callable[[int], None]
 
-
-@dataclass(frozen=True)
-class AnnealSettings:
-    """Schedule of an anneal, in units of ℓ = (V/N)^(1/3).
-
-    Parameters
-    ----------
-    n_steps : int
-        Noisy steps.
-    step : float
-        Drift per unit gradient.
-    kick : float
-        Standard deviation of a noisy step at temperature 1.
-    temperature : float
-        Of the first step; it falls as (1 − i/n)².
-    quench_steps : int
-        Largest number of noiseless steps after it.
-    quench_step : float
-        Drift per unit gradient in the quench.
-    strain_scale : float
-        c: a strain of c counts as much as a displacement of ℓ.
-    largest : float
-        Longest displacement, and largest strain over c, in one step.
-    tolerance : float
-        A crystal is converged if no gradient (per ℓ, and per c and atom for the cell) exceeds it.
-
-    Raises
-    ------
-    ValueError
-        If a number of steps is negative or a length is not positive.
-    """
-
-    n_steps: int = 60
-    step: float = 0.15
-    kick: float = 0.6
-    temperature: float = 0.28
-    quench_steps: int = 40
-    quench_step: float = 0.08
-    strain_scale: float = 0.2
-    largest: float = 0.3
-    tolerance: float = 0.02
-
-    def __post_init__(self) -> None:
-        for name in ("n_steps", "quench_steps", "kick", "temperature"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative: {getattr(self, name)}")
-        for name in ("step", "quench_step", "strain_scale", "largest", "tolerance"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive: {getattr(self, name)}")
+__all__ = ["AnnealResult", "AnnealSettings", "anneal"]
 
 
 @dataclass(frozen=True)
@@ -151,31 +104,15 @@ def anneal(
         trace.append(found.energy / crystals.counts)
         if progress is not None:
             progress(i + 1)
-    silent = np.zeros(crystals.n_crystals)
-    still = (np.zeros((crystals.n_atoms, 3)), np.zeros((crystals.n_crystals, 3, 3)))
-    for i in range(settings.quench_steps):
-        done = _is_converged(crystals, found, settings)
-        if done.all():
-            break
-        drift = np.where(done, 0.0, settings.quench_step)
-        crystals, found = _step(energy, crystals, found, settings, drift, silent, still)
-        trace.append(found.energy / crystals.counts)
-        if progress is not None:
-            progress(settings.n_steps + i + 1)
-    converged = _is_converged(crystals, found, settings)
+    crystals, found, quenched = quench(
+        energy, crystals, found, settings, progress=progress, done=settings.n_steps
+    )
+    trace += quenched
+    converged = is_converged(crystals, found, settings)
     # A crystal without finite energy was never moved there, so every cell can be reduced.
     crystals = reduce_crystals(crystals).wrapped()
     found = energy(crystals)
     return AnnealResult(crystals, found, converged & found.is_finite, np.array(trace))
-
-
-def _gradients(
-    crystals: Crystals, found: Evaluation, settings: AnnealSettings
-) -> tuple[Floats, Floats]:
-    """Gradients over positions in units of ℓ and over strain in units of c, per atom."""
-    positions = -found.forces * crystals.lengths[crystals.crystal_index, None]
-    scale = settings.strain_scale * crystals.volumes / crystals.counts
-    return positions, found.stress * scale[:, None, None]
 
 
 def _step(
@@ -187,42 +124,14 @@ def _step(
     kick: Floats,
     draw: tuple[Floats, Floats],
 ) -> tuple[Crystals, Evaluation]:
+    g, strain_g = scaled_gradients(crystals, found, settings.strain_scale)
     index = crystals.crystal_index
-    g, strain_g = _gradients(crystals, found, settings)
     moves = -drift[index, None] * g + kick[index, None] * draw[0]
     strains = -drift[:, None, None] * strain_g + kick[:, None, None] * draw[1]
-    moves *= _limit(np.linalg.norm(moves, axis=1), settings.largest)[:, None]
-    strains *= _limit(np.linalg.norm(strains, axis=(1, 2)), settings.largest)[:, None, None]
-    stretch = symmetric_exponential(settings.strain_scale * np.nan_to_num(strains))
-    positions = crystals.positions + crystals.lengths[index, None] * moves
-    moved = Crystals(
-        np.einsum("ax,axy->ay", positions, stretch[index]),
-        crystals.cells @ stretch,
-        crystals.numbers,
-        crystals.offsets,
-    )
+    moved = displaced(crystals, moves, strains, settings)[0]
     # A crystal whose gradient is not finite stays where it is.
-    usable = found.is_finite & np.isfinite(
-        np.add.reduceat(moves.sum(axis=1), crystals.offsets[:-1])
-    )
-    if not usable.all():
-        moved = moved.where(usable, crystals)
+    moved = moved.where(found.is_finite, crystals)
     return moved, energy(moved)
-
-
-def _limit(norms: Floats, largest: float) -> Floats:
-    limited: Floats = np.minimum(1.0, largest / np.maximum(norms, 1e-30))
-    return limited
-
-
-def _is_converged(
-    crystals: Crystals, found: Evaluation, settings: AnnealSettings
-) -> NDArray[np.bool_]:
-    g, strain_g = _gradients(crystals, found, settings)
-    atoms = np.maximum.reduceat(np.linalg.norm(g, axis=1), crystals.offsets[:-1])
-    cells = np.linalg.norm(strain_g, axis=(1, 2))
-    small: NDArray[np.bool_] = (atoms < settings.tolerance) & (cells < settings.tolerance)
-    return small
 
 
 def _draw(
