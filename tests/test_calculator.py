@@ -487,7 +487,7 @@ def test_energy_has_no_jump_when_atoms_meet(exact: ContinuouSPCalculator) -> Non
     last.positions[2] += 2.0 * (first.positions[3] - first.positions[2])
     last.positions[4] += [4.0, -3.0, 4.0]
     last.set_cell(first.cell.array * [1.1, 0.9, 1.2])
-    assert_continuous(first, last, n_steps=(40, 400))
+    assert_continuous(first, last, n_steps=(30, 300))
 
 
 # 17: copies and processes
