@@ -156,12 +156,15 @@ def _read_card(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"model: {path} is no model folder (it must hold {CARD} and {WEIGHTS}): {error}"
         ) from None
-    if (
-        not isinstance(card, dict)
-        or card.get("format") != FORMAT
-        or card.get("kind") not in _NETWORKS
-    ):
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise ValueError(f"model: {file} is not a card of format {FORMAT!r}")
+    missing = {"kind", "hyperparameters", "elements"} - set(card)
+    if missing:
+        raise ValueError(f"model: {file} lacks the entry {sorted(missing)[0]!r}")
+    if card["kind"] not in _NETWORKS:
+        raise ValueError(
+            f"model: {file}: kind must be one of {sorted(_NETWORKS)}: {card['kind']!r}"
+        )
     return card
 
 
