@@ -62,5 +62,5 @@ def test_wrong_cards_are_named(tmp_path, change, message):
 
 
 def test_unknown_name_lists_what_ships():
-    with pytest.raises(ValueError, match="shipped models: .*perov5"):
+    with pytest.raises(ValueError, match=r"shipped models: .*perov5"):
         load_model("perov6")

@@ -19,6 +19,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.energy_function import Evaluation
+from ase_continuousp.evaluation.evaluate import evaluate
 from ase_continuousp.io import from_atoms, read_atoms
 from ase_continuousp.model.checkpoint import load_model
 from ase_continuousp.sampling.annealing import AnnealSettings
@@ -40,7 +41,9 @@ from ase_continuousp.search.predict import predict, rank_refined
 from ase_continuousp.search.refine import Refined, anneal_settings, batches_of, refine_starts
 from ase_continuousp.search.sample import sample
 from ase_continuousp.search.sources import Sources, sources_of_model
+from ase_continuousp.search.symmetry import spacegroup
 from ase_continuousp.starts import StartCrystal
+from ase_continuousp.starts.building import build_library
 from ase_continuousp.starts.priors import Priors
 from ase_continuousp.starts.shapes import ShapeModel
 from tests.strategies import atoms as any_atoms
@@ -419,3 +422,25 @@ def test_predict_refuses_bad_arguments(
 ) -> None:
     with pytest.raises(error, match=message):
         predict(**({"formula": "NaCl", "model": model} | arguments))  # type: ignore[arg-type]
+
+
+def test_model_with_a_library_starts_from_prototypes(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "known", anneal={"n_steps": 2, "quench_steps": 2})
+    salts = [bulk(f, "rocksalt", a=a) for f, a in [("NaCl", 5.64), ("MgO", 4.21), ("CaO", 4.81)]]
+    build_library(from_atoms(salts * 3), n_fit=0).save(folder / "prototypes.npz")
+    sources = sources_of_model(folder, "mixed")
+    made = sources.generate(parse_formula("LiF"), 8, np.random.default_rng(0))
+    assert len(made) == 8
+    assert made[0].kind == "prototype"
+    assert spacegroup(made[0].crystals)[1] == 225
+    assert made[0].noise < 1.0
+    only = sources_of_model(folder, "prototype").generate(
+        parse_formula("LiF"), 8, np.random.default_rng(0)
+    )
+    assert {one.kind for one in only} == {"prototype"}
+    found = predict("LiF", model=folder, n_samples=1, formula_units=1, start="prototype")
+    assert found[0].start == "prototype"
+    assert found[0].label == made[0].label
+    assert found[0].distance == made[0].distance
+    control = evaluate(folder, salts[:1], start="prototype", processes=1).controls
+    assert control["prototype"]["match_rate"] == 1.0

@@ -134,7 +134,7 @@ class FusedPairs:
 
     def vectors(self, graph: Graph, positions: Tensor, cells: Tensor, lengths: Tensor) -> Tensor:
         """Return u = (r_j − r_i + S L)/ℓ."""
-        made: Tensor = _Vectors.apply(positions, cells, lengths, graph)
+        made: Tensor = _Vectors.apply(positions, cells, lengths, graph)  # type: ignore[no-untyped-call]
         return made
 
     def messages(
@@ -148,7 +148,8 @@ class FusedPairs:
         spacing: float,
     ) -> tuple[Tensor, Tensor]:
         """Return scalar and vector messages."""
-        m, v = _Messages.apply(vectors, scalars, directed, carried, filters, graph, spacing)
+        apply = _Messages.apply
+        m, v = apply(vectors, scalars, directed, carried, filters, graph, spacing)  # type: ignore[no-untyped-call]
         return m, v
 
 

@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 logger = logging.getLogger(__name__)
 
 _LARGEST_VOLUME_RATIO = 1.15
-_FAR = 0.3  # relative distance of fingerprints beyond which crystals are not compared
+_FAR = 0.45  # relative distance of fingerprints beyond which crystals are not compared
 
 
 def equivalence_classes(
@@ -62,7 +62,7 @@ def equivalence_classes(
         return []
     distances = _fingerprint_distances(crystals)
     volumes = np.array([one.volumes[0] / one.n_atoms for one in crystals])
-    structures = [io.to_structures(one)[0] for one in crystals]
+    structures = [_primitive(io.to_structures(one)[0]) for one in crystals]
     classes: list[list[int]] = []
     for index in np.argsort(energies, kind="stable").tolist():
         heads = [members[0] for members in classes]
@@ -90,11 +90,22 @@ def _fingerprint_distances(crystals: Sequence[Crystals]) -> Floats:
     return distances
 
 
+def _primitive(structure: Any) -> Any:
+    """Return the primitive Niggli-reduced structure, once for all comparisons."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return structure.get_reduced_structure("niggli").get_primitive_structure()
+    except (ValueError, ArithmeticError, IndexError) as error:
+        logger.info("reduction failed: %s", error)
+        return structure
+
+
 def _fits(one: Any, other: Any) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return bool(_matcher().fit(one, other))
+            return bool(_matcher().fit(one, other, skip_structure_reduction=True))
     except (ValueError, ArithmeticError, IndexError) as error:
         logger.info("matching failed: %s", error)
         return False

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pymatgen.core import Element
 from torch import Tensor
 from tqdm import tqdm
@@ -276,7 +276,7 @@ def _trained(
         _LOG.info("epoch %d: -log likelihood %.4f", epoch + 1, total / n_batches)
     learned = torch.cat([site, balance * _BALANCE_SCALE], dim=1).detach().numpy()
     values = constants.detach().numpy().astype(np.float64)
-    values[4:] = rule.constants[4:]  # how fingerprints match was measured, not learned
+    values[4:] = rule.constants[4:]  # not part of this likelihood
     return Substitution(learned.astype(np.float64), values)
 
 
@@ -303,3 +303,37 @@ def _loss(
     log_match = -((distances / constants[4].detach()) ** constants[5].detach())
     known = torch.logsumexp(log_share[:, :-1] + log_match.clamp(min=-20.0), dim=1)
     return -torch.logaddexp(known, log_share[:, -1] + float(np.log(_UNKNOWN))).mean()
+
+
+def calibration(shares: ArrayLike, matched: ArrayLike, n_steps: int = 50) -> tuple[float, float]:
+    """Return offset a and slope b of P(matched) = σ(a + b logit(share)) by maximum likelihood.
+
+    Parameters
+    ----------
+    shares : (n,) array
+        Shares of weight that the first starts of validation crystals stand for.
+    matched : (n,) array of bool
+        Whether one of them matched.
+    n_steps : int
+        Newton steps.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> p = rng.random(20_000)
+    >>> a, b = calibration(p, rng.random(20_000) < p)
+    >>> bool(abs(a) < 0.1 and abs(b - 1) < 0.1)
+    True
+    """
+    share = np.clip(np.asarray(shares, dtype=np.float64), 1e-9, 1.0 - 1e-9)
+    columns = np.stack([np.ones_like(share), np.log(share / (1.0 - share))], axis=1)
+    hit = np.asarray(matched, dtype=np.float64)
+    theta = np.array([0.0, 1.0])
+    for _ in range(n_steps):
+        p = 1.0 / (1.0 + np.exp(-columns @ theta))
+        # A weak prior on (0, 1) keeps the fit finite where all matched.
+        gradient = columns.T @ (hit - p) - (theta - [0.0, 1.0])
+        hessian = (columns * (p * (1.0 - p))[:, None]).T @ columns + np.eye(2)
+        theta = theta + np.linalg.solve(hessian, gradient)
+    return float(theta[0]), float(theta[1])

@@ -42,8 +42,6 @@ class Decorated:
 
     prototype: int
     elements: Integers
-    log_weight: float
-    nearest: float
 
 
 class PrototypeStart:
@@ -118,9 +116,10 @@ class PrototypeStart:
             return []
         distances = self._distances(candidates)
         chosen, worth = diverse(probabilities, self.substitution.match(distances), len(candidates))
+        likely = self.substitution.probabilities(worth)
         kept: list[int] = []
         made: list[StartCrystal] = []
-        for place, value in zip(chosen, worth, strict=True):
+        for place, probability in zip(chosen, likely.tolist(), strict=True):
             if len(made) == n:
                 break
             if kept and distances[place, kept].min() < _ALIKE:
@@ -131,7 +130,7 @@ class PrototypeStart:
                     crystals=self._build(candidates[place], numbers),
                     kind="prototype",
                     noise=self.noise,
-                    distance=-math.log(min(max(value, 1e-12), 1.0)),
+                    distance=-math.log(probability),
                     label=self.describe(candidates[place].prototype),
                 )
             )
@@ -176,12 +175,11 @@ class PrototypeStart:
             side=np.concatenate(sides),
         )
         together = np.logaddexp.reduceat(weights, begin, axis=1)
-        nearest = np.maximum.reduceat(weights, begin, axis=1)
         total = np.logaddexp(np.logaddexp.reduce(together, axis=None), self.substitution.log_none)
         best = np.argsort(-together, axis=None, kind="stable")[:_N_COMPARED]
         order, place = np.unravel_index(best, together.shape)
         made = [
-            Decorated(int(prototype[begin[c]]), targets[o], together[o, c], -nearest[o, c])
+            Decorated(int(prototype[begin[c]]), targets[o])
             for o, c in zip(order, place, strict=True)
         ]
         return made, np.exp(together[order, place] - total)

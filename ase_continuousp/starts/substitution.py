@@ -3,7 +3,7 @@
 With the elements a_k of a target and b_k of a known crystal on the same labels k, and the fractions
 x_k of their sites, the weight of the known crystal as evidence for the target is
 
-    log w = -Σ_k x_k^α |u(a_k) - u(b_k)|² - |Σ_k x_k (v(a_k) - v(b_k))|² + constants,
+    log w = s (-Σ_k x_k^α |u(a_k) - u(b_k)|² - |Σ_k x_k (v(a_k) - v(b_k))|² + constants),
 
 the first sum being the substitution label by label and the second what must balance over the whole
 formula, such as charge. The vectors u and v of the elements are learned from which crystals of a
@@ -24,9 +24,9 @@ N_ELEMENTS = 119
 N_SITE = 16  # length of u
 N_BALANCE = 4  # length of v
 #: α, bonus of the same number of atoms in the cell, bonus of a member beside, log weight of
-#: "none of them", scale and exponent of the match of two fingerprints.
-N_CONSTANTS = 6
-_DEFAULTS = (0.5, 3.0, -1.0, -6.0, 0.3, 1.2)
+#: "none of them", scale and exponent of the match of two fingerprints, sharpness of the weights,
+#: offset and slope of the calibration.
+_DEFAULTS = (0.5, 3.0, -1.0, -6.0, 0.3, 1.2, 0.5, 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Substitution:
     ----------
     vectors : (n_elements, n_site + n_balance) array
         u and v of each atomic number.
-    constants : (n_constants,) array
+    constants : (9,) array
 
     Examples
     --------
@@ -61,7 +61,7 @@ class Substitution:
     @property
     def log_none(self) -> float:
         """Log weight of the target being none of the known prototypes."""
-        return float(self.constants[3])
+        return float(self.constants[6] * self.constants[3])
 
     def log_weights(
         self,
@@ -103,7 +103,29 @@ class Substitution:
         made -= np.sum(excess**2, axis=1)
         made += self.constants[1] * np.asarray(same_cell, dtype=np.float64)
         made += self.constants[2] * np.asarray(side, dtype=np.float64)
+        made *= self.constants[6]
         return made
+
+    def probabilities(self, worth: ArrayLike) -> Floats:
+        """Return how likely each start is the first one to match, from shares of weight.
+
+        The weights say which start is better, but not how often they err: the probability that
+        one of the first k starts is right is a logistic function, fitted to validation crystals,
+        of the share of weight that they stand for.
+
+        Parameters
+        ----------
+        worth : (n_starts,) array
+            Share of weight of each start that those before do not stand for.
+
+        Returns
+        -------
+        (n_starts,) array
+        """
+        together = np.clip(np.cumsum(worth), 1e-9, 1.0 - 1e-9)
+        logit = self.constants[7] + self.constants[8] * np.log(together / (1.0 - together))
+        reached = 1.0 / (1.0 + np.exp(-logit))
+        return np.maximum(np.diff(reached, prepend=0.0), 1e-9)
 
     def match(self, distances: ArrayLike) -> Floats:
         """Return how likely crystals match whose fingerprints are at these relative distances."""
