@@ -105,10 +105,10 @@ def evaluate(
 
     Examples
     --------
-    >>> from ase.build import bulk
-    >>> perovskite = bulk("SrTiO3", crystalstructure="cubic", basis=[[0, 0, 0], [0.5, 0.5, 0.5],
-    ...     [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]], a=3.9)
-    >>> evaluate("perov5", [perovskite], processes=1, n_steps=5).n
+    >>> from ase import Atoms
+    >>> sites = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
+    >>> truth = Atoms("SrTiO3", scaled_positions=sites, cell=[3.9, 3.9, 3.9], pbc=True)
+    >>> evaluate("perov5", [truth], processes=1, n_steps=5).n
     1
     """
     for name, value in (("k", k), ("n_chains", n_chains), ("processes", processes)):

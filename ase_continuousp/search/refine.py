@@ -132,7 +132,7 @@ def batches_of(sizes: Sequence[int], batch_size: int | None = None) -> list[list
 
     Examples
     --------
-    >>> batches_of([300, 20, 300, 20], None), batches_of([1, 2, 3], 2)
+    >>> batches_of([400, 20, 400, 20], None), batches_of([1, 2, 3], 2)
     ([[1, 3, 0], [2]], [[0, 1], [2]])
     """
     if batch_size is not None and batch_size < 1:
