@@ -45,9 +45,9 @@ class AnnealSettings:
         If a number of steps is negative or a length is not positive.
     """
 
-    n_steps: int = 60
+    n_steps: int = 120
     step: float = 0.15
-    kick: float = 0.6
+    kick: float = 0.3
     temperature: float = 0.28
     quench_steps: int = 40
     quench_step: float = 0.08
