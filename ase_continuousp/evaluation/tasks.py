@@ -15,7 +15,7 @@ from ase_continuousp.evaluation.report import Row
 from ase_continuousp.model.checkpoint import TrainedModel
 from ase_continuousp.sampling.annealing import AnnealSettings
 from ase_continuousp.search.predict import is_reasonable
-from ase_continuousp.search.rank import EnergyRanking
+from ase_continuousp.search.rank import EvidenceRanking
 from ase_continuousp.search.refine import Job, Refined, batches_of, model_key, run_job
 from ase_continuousp.search.sources import PROTOTYPES, Sources, sources_of_model
 from ase_continuousp.starts import StartCrystal
@@ -175,7 +175,7 @@ def judge(task: Task, refined: Sequence[Refined], priors: Priors) -> list[Row]:
 def _row(
     index: int, truth: Crystals, samples: Sequence[Refined], controls: dict[str, Crystals]
 ) -> Row:
-    ranked = [one.head for one in EnergyRanking()([[sample] for sample in samples])]
+    ranked = [one.head for one in EvidenceRanking()([[sample] for sample in samples])]
     first = match(ranked[0].crystals if ranked else None, truth)
     others = [rms_distance(one.crystals, truth) for one in ranked[1:]]
     matched = [rms for rms in (first.rms, *others) if rms is not None]

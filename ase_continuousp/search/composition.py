@@ -140,9 +140,36 @@ def choose_units(
             raise ValueError("formula_units must not be empty")
         return sorted({int(z) for z in chosen})
     possible = list(range(1, max(1, LARGEST_CELL // size) + 1))
-    patterns = {} if shapes is None else shapes.patterns
-    seen = {
-        z: sum(count for _, count in patterns.get(pattern_of(np.tile(unit, z)), ()))
-        for z in possible
-    }
+    seen = unit_frequencies(unit, possible, shapes)
     return sorted(sorted(possible, key=lambda z: (-seen[z], z))[:_MOST_UNITS])
+
+
+def unit_frequencies(
+    unit: ArrayLike, units: Iterable[int], shapes: ShapeModel | None = None
+) -> dict[int, float]:
+    """Return how often training crystals of a stoichiometry have each number of formula units.
+
+    Parameters
+    ----------
+    unit : (n_atoms,) array of int
+        Atoms of one formula unit.
+    units : iterable of int
+    shapes : ShapeModel, optional
+        Knows the counts; without it all are equal.
+
+    Returns
+    -------
+    dict from number of formula units to frequency; they sum to one
+
+    Examples
+    --------
+    >>> unit_frequencies([11, 17], [1, 2])
+    {1: 0.5, 2: 0.5}
+    """
+    patterns = {} if shapes is None else shapes.patterns
+    counts = {
+        z: 1 + sum(count for _, count in patterns.get(pattern_of(np.tile(unit, z)), ()))
+        for z in units
+    }
+    total = sum(counts.values())
+    return {z: count / total for z, count in counts.items()}

@@ -18,9 +18,10 @@ from ase_continuousp.search.composition import (
     choose_units,
     formula_unit,
     parse_formula,
+    unit_frequencies,
 )
 from ase_continuousp.search.dedupe import equivalence_classes
-from ase_continuousp.search.rank import EnergyRanking, Ranked, Ranking
+from ase_continuousp.search.rank import EvidenceRanking, Ranked, Ranking
 from ase_continuousp.search.refine import Refined, anneal_settings, refine_all
 from ase_continuousp.search.sources import read_priors, sources_of_model
 from ase_continuousp.search.symmetry import spacegroup as spacegroup_of
@@ -107,7 +108,8 @@ def predict(
     priors = read_priors(trained.path)
     sources = sources_of_model(trained.path, start, spacegroup=spacegroup, priors=priors)
     starts: list[StartCrystal] = []
-    for z in choose_units(unit, formula_units, priors.shapes):
+    units = choose_units(unit, formula_units, priors.shapes)
+    for z in units:
         starts += sources.generate(np.tile(unit, z), n_samples, np.random.default_rng([seed, z]))
     if not starts:
         raise ValueError(
@@ -123,6 +125,8 @@ def predict(
         executor=executor,
         progress=progress,
     )
+    frequencies = unit_frequencies(unit, units, priors.shapes)
+    ranking = EvidenceRanking({z * len(unit): share for z, share in frequencies.items()})
     return [
         make_candidate(
             one.head,
@@ -130,7 +134,7 @@ def predict(
             spacegroup=spacegroup_of(one.head.crystals),
             probability=one.probability,
         )
-        for one in rank_refined(refined, priors)
+        for one in rank_refined(refined, priors, ranking)
     ]
 
 
@@ -146,14 +150,14 @@ def rank_refined(
     priors : Priors
         For the expected volume.
     ranking : Ranking, optional
-        By energy if not given.
+        :class:`EvidenceRanking` of equal cell sizes if not given.
     """
     kept = [one for one in refined if is_reasonable(one, priors)]
     if len(kept) < len(refined):
         logger.info("%d of %d crystals were out of bounds", len(refined) - len(kept), len(refined))
     energies = [one.energy_per_atom for one in kept]
     classes = equivalence_classes([one.crystals for one in kept], energies)
-    return (ranking or EnergyRanking())([[kept[i] for i in members] for members in classes])
+    return (ranking or EvidenceRanking())([[kept[i] for i in members] for members in classes])
 
 
 def is_reasonable(refined: Refined, priors: Priors) -> bool:

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ase_continuousp.crystals import Crystals
-from ase_continuousp.energy_function import EnergyFunction
+from ase_continuousp.energy_function import EnergyFunction, Evaluation
 from ase_continuousp.model.checkpoint import TrainedModel, load_model
 from ase_continuousp.sampling.annealing import AnnealSettings, anneal
 from ase_continuousp.starts import StartCrystal
@@ -36,7 +37,7 @@ class Refined:
     forces : (n_atoms, 3) array
     stress : (3, 3) array
     converged : bool
-        Whether the quench reached its tolerance.
+        Whether the quench reached its tolerance; true where none was asked for.
     start : StartCrystal
         Where it came from.
     trace : (n_evaluations,) array
@@ -161,6 +162,9 @@ def refine_starts(
 ) -> list[Refined]:
     """Anneal and quench a batch of starts, each from its own level of noise.
 
+    Starts of level 0 are taken as they are: prototypes are built with averaged positions, and a
+    quench with a small model moves them away from the truth.
+
     Parameters
     ----------
     energy : EnergyFunction
@@ -173,23 +177,41 @@ def refine_starts(
     -------
     list of Refined, in the order of the starts
     """
-    batch = Crystals.concatenate([start.crystals for start in starts])
-    noise = np.minimum([start.noise for start in starts], settings.temperature)
-    done = anneal(energy, batch, settings, rng, noise=noise)
-    found = done.evaluation
+    moving = [i for i, start in enumerate(starts) if start.noise > 0]
+    still = [i for i, start in enumerate(starts) if start.noise <= 0]
+    made: dict[int, Refined] = {}
+    if moving:
+        batch = Crystals.concatenate([starts[i].crystals for i in moving])
+        noise = np.minimum([starts[i].noise for i in moving], settings.temperature)
+        done = anneal(energy, batch, settings, rng, noise=noise)
+        parts = _split(done.crystals, done.evaluation, done.converged, done.trace)
+        made.update(
+            (i, Refined(start=starts[i], **part)) for i, part in zip(moving, parts, strict=True)
+        )
+    if still:
+        batch = Crystals.concatenate([starts[i].crystals for i in still])
+        found = energy(batch)
+        trace = (found.energy / batch.counts)[None, :]
+        parts = _split(batch, found, np.ones(len(still), dtype=bool), trace)
+        made.update(
+            (i, Refined(start=starts[i], **part)) for i, part in zip(still, parts, strict=True)
+        )
+    return [made[i] for i in range(len(starts))]
+
+
+def _split(
+    crystals: Crystals, found: Evaluation, converged: NDArray[np.bool_], trace: Floats
+) -> list[dict[str, Any]]:
     return [
-        Refined(
-            crystals=done.crystals.select([b]),
-            energy=float(found.energy[b]),
-            forces=found.forces[first:last],
-            stress=found.stress[b],
-            converged=bool(done.converged[b]),
-            start=start,
-            trace=done.trace[:, b].copy(),
-        )
-        for b, (start, first, last) in enumerate(
-            zip(starts, batch.offsets[:-1], batch.offsets[1:], strict=True)
-        )
+        {
+            "crystals": crystals.select([b]),
+            "energy": float(found.energy[b]),
+            "forces": found.forces[crystals.offsets[b] : crystals.offsets[b + 1]],
+            "stress": found.stress[b],
+            "converged": bool(converged[b]),
+            "trace": trace[:, b].copy(),
+        }
+        for b in range(len(crystals))
     ]
 
 

@@ -103,7 +103,8 @@ def sources_of_model(
         # Needs more of the package than other starts do, so only where there is a library.
         from ase_continuousp.starts.prototype import PrototypeStart
 
-        starts["prototype"] = PrototypeStart(library, priors)
+        # Taken as built: see search.refine.
+        starts["prototype"] = PrototypeStart(library, priors, noise=0.0)
     needed = kind == "symmetric" or spacegroup is not None
     if needed or (kind == "mixed" and find_spec("pyxtal") is not None):
         starts["symmetric"] = SymmetricStart(priors, spacegroup=spacegroup)
