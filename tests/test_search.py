@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -38,6 +39,7 @@ from ase_continuousp.search.composition import (
 )
 from ase_continuousp.search.dedupe import equivalence_classes
 from ase_continuousp.search.predict import predict, rank_refined
+from ase_continuousp.search.rank import EnergyRanking, EvidenceRanking
 from ase_continuousp.search.refine import Refined, anneal_settings, batches_of, refine_starts
 from ase_continuousp.search.sample import sample
 from ase_continuousp.search.sources import Sources, sources_of_model
@@ -156,7 +158,7 @@ def test_batches_are_a_partition(sizes: list[int], batch_size: int | None) -> No
 def test_refinement_reaches_the_minimum_from_every_level() -> None:
     starts = [
         StartCrystal(from_atoms(perovskite(length=length)), "random", noise=noise)
-        for length, noise in [(3.6, 1.0), (4.9, 0.1), (4.3, 0.0)]
+        for length, noise in [(3.6, 1.0), (4.9, 0.1), (4.3, 0.01)]
     ]
     settings = AnnealSettings(n_steps=30, quench_steps=200, quench_step=0.5, tolerance=1e-4)
     done = refine_starts(volume_well, starts, settings, np.random.default_rng(0))
@@ -165,9 +167,42 @@ def test_refinement_reaches_the_minimum_from_every_level() -> None:
         assert one.converged
         assert one.crystals.volumes[0] / 5 == pytest.approx(20.0, rel=0.02)
         assert one.energy_per_atom == pytest.approx(one.trace[-1], abs=1e-9)
-    # Without noise the coordinates stay where they were.
-    kept = Crystals.concatenate([done[2].crystals, starts[2].crystals]).wrapped().fractional
-    assert np.allclose(np.sort(kept[:5], axis=0), np.sort(kept[5:], axis=0), atol=1e-6)
+
+
+def test_starts_of_level_zero_are_taken_as_built() -> None:
+    built = [from_atoms(perovskite(length=length)) for length in (4.3, 3.6)]
+    starts = [
+        StartCrystal(built[0], "prototype", noise=0.0),
+        StartCrystal(built[1], "random", noise=0.5),
+    ]
+    settings = AnnealSettings(n_steps=5, quench_steps=50, quench_step=0.5)
+    done = refine_starts(volume_well, starts, settings, np.random.default_rng(0))
+    np.testing.assert_array_equal(done[0].crystals.positions, built[0].positions)
+    assert done[0].energy == pytest.approx(volume_well(built[0]).energy[0])
+    assert abs(done[1].crystals.volumes[0] - built[1].volumes[0]) > 1.0
+
+
+def test_evidence_adds_up_and_prototypes_represent_their_class() -> None:
+    def one(kind: str, energy: float, distance: float | None = None) -> Refined:
+        made = refined(rutile(), energy)
+        start = StartCrystal(made.crystals, kind, noise=0.0, distance=distance)
+        return replace(made, start=start)
+
+    likely, unlikely = one("prototype", -1.0, 0.5), one("prototype", -3.0, 3.0)
+    low, high = one("random", -2.0), one("random", -1.0)
+    ranked = EvidenceRanking()([[low], [unlikely], [high, likely]])
+    assert [r.head for r in ranked] == [likely, low, unlikely]
+    p = np.exp(-np.array([0.5, 3.0]))
+    left = 0.2 * (1 - p.sum()) * np.array([1.0, np.exp(-1 / 0.03)])
+    left /= 1 + np.exp(-1 / 0.03)
+    expected = [p[0] + left[1], left[0], p[1]]
+    np.testing.assert_allclose([r.probability for r in ranked], expected)
+
+
+def test_without_prototypes_the_lowest_energy_is_first() -> None:
+    classes = [[refined(rutile(), energy)] for energy in (-1.0, -3.0, -2.0)]
+    ranked = EvidenceRanking()(classes)
+    assert [r.head.energy_per_atom for r in ranked] == [-3.0, -2.0, -1.0]
 
 
 def test_settings_of_the_card_and_of_the_caller(model: Path) -> None:
@@ -275,7 +310,7 @@ def test_ranking_counts_duplicates_and_orders_by_energy(model: Path) -> None:
     priors = Priors.load(model / "priors.json")
     other = rattled(perovskite(), 0.4)
     found = [refined(perovskite(), -1.0), refined(other, -2.0), refined(perovskite(), -1.1)]
-    ranked = rank_refined(found, priors)
+    ranked = rank_refined(found, priors, EnergyRanking())
     assert [len(one.members) for one in ranked] == [1, 2]
     assert [one.score for one in ranked] == [2.0, 1.1]
 
