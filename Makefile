@@ -20,7 +20,7 @@ THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_
 # build against it.
 define setup
 	@if ! $(BIN)/python -c 'import pip' 2>/dev/null; then \
-		$(PYTHON) -c 'import sys; sys.exit("set PYTHON: 3.10 or later is needed" * (sys.version_info < (3, 10)))'; \
+		$(PYTHON) -c 'import sys; sys.exit("set PYTHON: 3.10 or later is needed" if sys.version_info < (3, 10) else 0)'; \
 		rm -rf $(VENV); \
 		$(PYTHON) -m venv $(VENV); \
 	fi

@@ -170,7 +170,7 @@ def spline(distances: Tensor, filters: Tensor, spacing: float) -> Tensor:
     --------
     >>> import torch
     >>> ones = torch.ones(7, 1)
-    >>> spline(torch.tensor([0.0, 0.35, 0.5]), ones, 0.1).flatten().tolist()
+    >>> spline(torch.tensor([0.0, 0.25, 0.5]), ones, 0.1).flatten().round(decimals=6).tolist()
     [1.0, 1.0, 0.0]
     """
     n_intervals = len(filters) - 3

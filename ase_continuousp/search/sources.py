@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from ase_continuousp.starts import Start, StartCrystal
 from ase_continuousp.starts.priors import Priors
+from ase_continuousp.starts.prototype import PrototypeStart
 from ase_continuousp.starts.random import RandomStart
 from ase_continuousp.starts.symmetric import SymmetricStart
 
@@ -21,7 +22,7 @@ PROTOTYPES = "prototypes.npz"
 
 # Shares of a mixed search. Prototypes find most known chemistry; random starts fill up whatever
 # the others cannot give.
-_MIXED = {"prototype": 0.6, "symmetric": 0.1}
+_MIXED = {"prototype": 0.75, "symmetric": 0.05}
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,6 @@ def sources_of_model(
     if kind == "prototype" and not library.is_file():
         raise ValueError(f"start='prototype' needs a model with a prototype library: {path}")
     if kind in ("prototype", "mixed") and library.is_file():
-        # Needs more of the package than other starts do, so only where there is a library.
-        from ase_continuousp.starts.prototype import PrototypeStart
-
         # Taken as built: see search.refine.
         starts["prototype"] = PrototypeStart(library, priors, noise=0.0)
     needed = kind == "symmetric" or spacegroup is not None

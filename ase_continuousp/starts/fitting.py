@@ -63,7 +63,7 @@ def tabulated_vectors() -> Floats:
         radius = e.atomic_radius
         table[z - 1] = [
             (e.mendeleev_no or 50) / 12.0,
-            2.0 * noble.get(z, e.X if np.isfinite(e.X) else 0.0),
+            2.0 * (noble[z] if z in noble else e.X if np.isfinite(e.X) else 0.0),
             2.0 * float(radius) if radius is not None else 3.8,
             0.7 * e.row,
             0.25 * (e.group if e.group <= 12 else e.group - 10),
