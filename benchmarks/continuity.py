@@ -1,6 +1,6 @@
 """Largest energy step along straight paths of atoms and cell, for ever shorter steps.
 
-The paths start at rattled crystals; one atom flies past another at 0.01 Å and out of the cell, all
+The paths start at rattled crystals; one atom flies past another within 0.01 Å and out of the cell, all
 others drift, and the cell deforms so far that pairs enter and leave the cutoff. A continuous
 energy has steps that shrink in proportion to the step length.
 """
@@ -34,8 +34,8 @@ def path(crystal: Crystals, n: int, seed: int) -> list[Crystals]:
     drift = rng.normal(size=begin.shape)
     aside = np.cross(begin[1] - begin[0], rng.normal(size=3))
     drift[0] = 0.0
-    # At half way the second atom passes the first at 0.01 Å; at the end it has left the cell.
-    drift[1] = 2.0 * (begin[0] - begin[1] + 0.01 * aside / np.linalg.norm(aside))
+    # At half way the second atom passes the first within 0.01 Å; at the end it has left the cell.
+    drift[1] = 2.0 * (begin[0] - begin[1] + 0.008 * aside / np.linalg.norm(aside))
     strain = 0.2 * rng.normal(size=(3, 3))
     frames = []
     for t in np.linspace(0.0, 1.0, n + 1):
