@@ -125,7 +125,8 @@ class Substitution:
         together = np.clip(np.cumsum(worth), 1e-9, 1.0 - 1e-9)
         logit = self.constants[7] + self.constants[8] * np.log(together / (1.0 - together))
         reached = 1.0 / (1.0 + np.exp(-logit))
-        return np.maximum(np.diff(reached, prepend=0.0), 1e-9)
+        made: Floats = np.maximum(np.diff(reached, prepend=0.0), 1e-9)
+        return made
 
     def match(self, distances: ArrayLike) -> Floats:
         """Return how likely crystals match whose fingerprints are at these relative distances."""
