@@ -51,7 +51,7 @@ setup-test:
 
 demo: setup-demo
 	@mkdir -p demo
-	$(BIN)/python examples/01_predict_srtio3.py --out demo
+	$(THREADS) $(BIN)/python examples/01_predict_srtio3.py --out demo
 
 lint: setup-test
 	$(BIN)/ruff check .
