@@ -21,6 +21,7 @@ from ase_continuousp.crystals import Crystals
 from ase_continuousp.starts.alignment import aligned
 from ase_continuousp.starts.building import build_library
 from ase_continuousp.starts.fingerprint import fingerprints, relabelings
+from ase_continuousp.starts.fitting import calibration
 from ase_continuousp.starts.library import PrototypeLibrary, anonymized, quantized, stoichiometry
 from ase_continuousp.starts.prototype import PrototypeStart
 from ase_continuousp.starts.substitution import (
@@ -224,6 +225,18 @@ def test_stored_prototypes_keep_their_symmetry(library):
         assert dataset.number == library.spacegroups[p]
 
 
+def test_means_of_distorted_members_are_idealized():
+    rng = np.random.default_rng(SEED)
+    salts = []
+    for edge in (5.0, 5.6, 6.2, 4.8):
+        atoms = bulk("NaCl", "rocksalt", a=edge, cubic=True)
+        atoms.set_cell(atoms.cell @ (np.eye(3) + 0.004 * rng.normal(size=(3, 3))), scale_atoms=True)
+        salts.append(as_crystals(atoms))
+    library = build_library(Crystals.concatenate(salts), n_fit=0, tolerance=0.1)
+    assert library.spacegroups.tolist() == [225]
+    assert library.n_atoms.tolist() == [2]
+
+
 def test_supercells_and_polar_settings_join_the_class_of_the_primitive_cell():
     salt = bulk("NaCl", "rocksalt", a=5.6)
     cube = bulk("MgO", "rocksalt", a=4.2, cubic=True)
@@ -313,6 +326,20 @@ def test_diverse_choices_do_not_repeat_what_matches():
     chosen, worth = diverse([0.5, 0.3, 0.2], match, 3)
     assert chosen[:2] == [0, 2]
     assert worth == pytest.approx([0.8, 0.2, 0.0])
+
+
+def test_probabilities_are_calibrated_shares():
+    rule = Substitution.untrained(np.zeros((N_ELEMENTS, N_SITE + N_BALANCE)))
+    worth = np.array([0.6, 0.3, 0.0])
+    np.testing.assert_allclose(rule.probabilities(worth), [0.6, 0.3, 0.0], atol=1e-8)
+    shares = np.random.default_rng(SEED).random(50_000)
+    matched = np.random.default_rng(SEED + 1).random(50_000) < shares**2
+    offset, slope = calibration(shares, matched)
+    constants = rule.constants.copy()
+    constants[7:9] = offset, slope
+    fitted = Substitution(rule.vectors, constants)
+    for share in (0.3, 0.5, 0.8):
+        assert fitted.probabilities([share])[0] == pytest.approx(share**2, abs=0.05)
 
 
 # -- starts

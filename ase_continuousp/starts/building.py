@@ -31,6 +31,7 @@ Integers = NDArray[np.int64]
 _LOG = logging.getLogger(__name__)
 _LENGTH = 2.5  # ℓ [Å] at which the tolerance of the symmetry search is meant
 _MOST_RELABELINGS = 120
+_WIDER = (8.0, 4.0, 2.0)  # multiples of the symmetry tolerance tried on means of members
 _FARTHEST = 0.2  # members displaced further [ℓ] are not averaged
 
 
@@ -128,7 +129,9 @@ def build_library(
         substitution = fit_substitution(known, n_fit=n_fit, rng=rng, progress=progress)
     columns: dict[str, list[NDArray[np.int64]]] = {}
     for c in tqdm(classes, disable=not progress, desc="prototypes"):
-        for name, values in _row(crystals, anonymous, c, beside, symprec, n_averaged, rng).items():
+        for name, values in _row(
+            crystals, anonymous, c, beside, symprec, tolerance, n_averaged, rng
+        ).items():
             columns.setdefault(name, []).append(values)
     table = {name: np.concatenate(values) for name, values in columns.items()}
     library = PrototypeLibrary(
@@ -212,6 +215,7 @@ def _row(
     c: PrototypeClass,
     beside: NDArray[np.bool_],
     symprec: float,
+    tolerance: float,
     n_averaged: int,
     rng: np.random.Generator,
 ) -> dict[str, NDArray[np.int64]]:
@@ -236,7 +240,11 @@ def _row(
     mean_cell = np.linalg.cholesky(np.mean(metrics, axis=0))
     mean = np.mean(settings, axis=0)
     labels = np.repeat(np.arange(len(counts)), counts)
-    cell, fractional, labels, number = _symmetrized(mean_cell, mean, labels, symprec)
+    if len(metrics) > 1:
+        ideal = _idealized(mean_cell, mean, labels, symprec, tolerance)
+    else:
+        ideal = _symmetrized(mean_cell, mean, labels, symprec)
+    cell, fractional, labels, number = ideal
     shape, sites = quantized(cell_to_cellpar(cell), fractional)
     pairs = zip(c.members, c.orders, strict=True)
     elements = np.stack([anonymous[b].elements[list(order)] for b, order in pairs])
@@ -258,6 +266,28 @@ def _sorted(crystals: Crystals, b: int, labels: Integers) -> tuple[Floats, Float
     positions = crystals.positions[crystals.offsets[b] : crystals.offsets[b + 1]][order]
     cell = crystals.cells[b]
     return cell, positions @ np.linalg.inv(cell)
+
+
+def _idealized(
+    cell: Floats, fractional: Floats, labels: Integers, symprec: float, tolerance: float
+) -> tuple[Floats, Floats, Integers, int]:
+    """Return the most symmetric cell that is still of the class.
+
+    The mean of distorted members may be as near to the undistorted structure as they are to each
+    other; then that is what they have in common.
+    """
+    own = _print(cell, fractional, labels)
+    for wider in _WIDER:
+        ideal = _symmetrized(cell, fractional, labels, wider * symprec)
+        distance = np.linalg.norm(_print(*ideal[:3]) - own) / np.linalg.norm(own)
+        if distance < tolerance:
+            return ideal
+    return _symmetrized(cell, fractional, labels, symprec)
+
+
+def _print(cell: Floats, fractional: Floats, labels: Integers) -> Floats:
+    one = Crystals.single(fractional @ cell, cell, labels)
+    return fingerprints(one, labels, int(labels.max()) + 1)
 
 
 def _symmetrized(
