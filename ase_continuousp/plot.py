@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from ase_continuousp.search.candidates import Candidate
 
+_ON_A_FACE = 0.02  # in fractions of a cell vector: near enough to be drawn on both faces
+
 
 def plot_crystal(atoms: Atoms, *, title: str = "") -> Figure:
     """Return a picture of a crystal seen at a slant, with its cell.
@@ -47,7 +49,10 @@ def plot_crystal(atoms: Atoms, *, title: str = "") -> Figure:
 
 
 def plot_anneal(candidates: Sequence[Candidate]) -> Figure:
-    """Return the energy per atom of candidates along their anneals, best on top.
+    """Return the energy per atom along the anneals of the first candidates.
+
+    The first three and the first six that were annealed are shown; a prototype, taken as built,
+    is a dashed level.
 
     Parameters
     ----------
@@ -75,16 +80,28 @@ def plot_anneal(candidates: Sequence[Candidate]) -> Figure:
         raise ValueError("candidates must hold at least one: got none")
     figure = _figure((6.0, 4.0))
     axes = figure.add_subplot()
-    for rank, candidate in reversed(list(enumerate(candidates[:8], start=1))):
+    annealed = [c for c in candidates if len(c.trace) > 1]
+    length = max((len(c.trace) for c in annealed), default=2)
+    shown = {id(c): c for c in [*candidates[:3], *annealed[:6]]}.values()
+    for candidate in shown:
         symbol, number = candidate.spacegroup
+        rank = next(r for r, c in enumerate(candidates, start=1) if c is candidate)
         label = f"{rank}  {candidate.formula}  {symbol} ({number})"
         is_best = rank == 1
+        trace = candidate.trace
+        if len(trace) > 1:
+            steps, style = np.arange(len(trace)), "-"
+        else:  # taken as built: a level to compare with
+            label += ", as built"
+            steps, style = np.array([0, length - 1]), "--"
+            trace = np.full(2, candidate.energy_per_atom)
         axes.plot(
-            np.arange(len(candidate.trace)),
-            candidate.trace,
-            color="C3" if is_best else "0.7",
+            steps,
+            trace,
+            style,
+            color="C3" if is_best else None,
             linewidth=1.8 if is_best else 0.9,
-            label=label if rank <= 3 else None,
+            label=label,
         )
     axes.set_xlabel("step")
     axes.set_ylabel("energy per atom")
@@ -104,11 +121,11 @@ def whole_cell(atoms: Atoms) -> Atoms:
     """
     wrapped = atoms.copy()
     wrapped.calc = None
-    wrapped.wrap(eps=1e-3)
+    wrapped.wrap(eps=_ON_A_FACE)
     fractional = wrapped.get_scaled_positions(wrap=False)
     positions, numbers = [], []
     for f, z in zip(fractional, wrapped.numbers, strict=True):
-        ends = [(0, 1) if abs(x) < 1e-3 else (0,) for x in f]
+        ends = [(0, 1) if abs(x) < _ON_A_FACE else (0,) for x in f]
         for shift in product(*ends):
             positions.append(f + shift)
             numbers.append(z)

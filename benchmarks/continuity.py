@@ -1,7 +1,7 @@
 """Largest energy step along straight paths of atoms and cell, for ever shorter steps.
 
-The paths start at rattled crystals; one atom flies past another within 0.01 Å and out of the cell, all
-others drift, and the cell deforms so far that pairs enter and leave the cutoff. A continuous
+The paths start at rattled crystals; one atom flies past another within 0.01 Å and out of the cell,
+all others drift, and the cell deforms so far that pairs enter and leave the cutoff. A continuous
 energy has steps that shrink in proportion to the step length.
 """
 

@@ -48,14 +48,18 @@ def test_crystals_are_drawn(name: str, tmp_path) -> None:
     assert (tmp_path / "crystal.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_anneals_are_drawn_best_on_top() -> None:
-    found = [candidate(), candidate(-0.9, (0.0, -0.9)), *[candidate()] * 9]
+def test_anneals_are_drawn_and_what_was_built_is_a_level() -> None:
+    built = candidate(-1.2, (-1.2,))
+    found = [built, candidate(-0.9, (0.0, -0.9)), *[candidate() for _ in range(9)]]
     [axes] = plot.plot_anneal(found).axes
-    assert len(axes.lines) == 8
-    np.testing.assert_array_equal(axes.lines[-1].get_ydata(), found[0].trace)
-    np.testing.assert_array_equal(axes.lines[-2].get_ydata(), found[1].trace)
+    lines = {line.get_label(): line for line in axes.lines}
+    assert len(lines) == 7  # the first, and the first six that were annealed
+    first, second = list(lines.values())[:2]
+    np.testing.assert_array_equal(first.get_ydata(), [built.energy_per_atom] * 2)
+    assert "as built" in first.get_label()
+    np.testing.assert_array_equal(second.get_ydata(), found[1].trace)
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "energy per atom")
-    assert len(axes.get_legend().get_texts()) == 3
+    assert len(axes.get_legend().get_texts()) == 7
 
 
 def test_no_candidate_is_refused() -> None:
