@@ -53,7 +53,7 @@ Run = Callable[..., Done]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(save_tiny_model(tmp_path_factory.mktemp("model")))
+    return str(save_tiny_model(tmp_path_factory.mktemp("ships") / "tiny"))
 
 
 @pytest.fixture
