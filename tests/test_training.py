@@ -39,7 +39,8 @@ def test_small_noise_is_handed_back_as_it_was_drawn():
     expected = moved / strained.lengths[CRYSTALS.crystal_index, None]
     np.testing.assert_allclose(noised.displacements, expected, atol=1e-9)
     stretch = np.linalg.solve(CRYSTALS.cells, noised.crystals.cells)
-    np.testing.assert_allclose(stretch, np.eye(3) + 2e-4 * noised.strains, atol=1e-6)
+    widths = 2e-4 / np.sqrt(CRYSTALS.counts)[:, None, None]
+    np.testing.assert_allclose(stretch, np.eye(3) + widths * noised.strains, atol=1e-6)
 
 
 def test_expected_displacement_is_the_score_of_the_wrapped_law():
@@ -94,11 +95,11 @@ def double_backward(network, objective, noised):
     h = torch.from_numpy(noised.levels / (noised.levels + objective.saturation))
     lengths = torch.from_numpy(c.lengths)[index, None]
     r = lengths * dr - h[index, None] * torch.from_numpy(noised.displacements)
-    scale = torch.from_numpy(objective.law.strain_scale / c.counts)[:, None, None]
+    scale = torch.from_numpy(objective.law.strain_scale / np.sqrt(c.counts))[:, None, None]
     e = scale * de - h[:, None, None] * torch.from_numpy(noised.strains)
     d2 = objective.robustness**2
     loss = (2 * d2 * ((1 + r.square().sum(1) / d2).sqrt() - 1)).mean()
-    loss = loss + 0.5 * e.square().sum((1, 2)).mean()
+    loss = loss + 0.5 * objective.strain_weight * e.square().sum((1, 2)).mean()
     loss.backward()
     return float(loss.detach()), gradients(network)
 
@@ -118,7 +119,7 @@ def test_central_difference_gradient_equals_double_backward():
     found = gradients(network)
     network.zero_grad()
     loss, expected = double_backward(network, objective, noised)
-    assert sum(parts) == pytest.approx(loss, rel=1e-9)
+    assert parts[0] + objective.strain_weight * parts[1] == pytest.approx(loss, rel=1e-9)
     assert torch.nn.functional.cosine_similarity(found, expected, dim=0) > 0.9999
     assert found.norm() == pytest.approx(float(expected.norm()), rel=2e-3)
 

@@ -55,12 +55,13 @@ def anneal(
 
     With gradients g = ℓ ∂U/∂r and G = (c/N) ∂U/∂ε, step i of n moves atoms and cells by::
 
-        Δr/ℓ = −a g + k T_i ξ,    ε = c (−a G + k T_i Ξ),    T_i = T₀ (1 − i/n)²
+        Δr/ℓ = −a g + k T_i ξ,    ε = c (−a G + k T_i Ξ/√N),    T_i = T₀ (1 − i/n)²
 
     with standard normal ξ and symmetric Ξ (unit Frobenius variance), L ← L exp(ε) at fixed
-    fractional coordinates. The drift is that of Langevin dynamics on an energy whose gradient
-    saturates (see :class:`ase_continuousp.training.objectives.score.ScoreMatching`); there is no
-    Metropolis correction, because only the end counts. Each crystal draws from a stream of its
+    fractional coordinates: noise of one size in the metric |Δr/ℓ|² + N |ε/c|². The drift is that
+    of Langevin dynamics on an energy whose gradient saturates (see
+    :class:`ase_continuousp.training.objectives.score.ScoreMatching`); there is no Metropolis
+    correction, because only the end counts. Each crystal draws from a stream of its
     own, so its path does not depend on its neighbors in the batch.
 
     Parameters
@@ -127,7 +128,8 @@ def _step(
     g, strain_g = scaled_gradients(crystals, found, settings.strain_scale)
     index = crystals.crystal_index
     moves = -drift[index, None] * g + kick[index, None] * draw[0]
-    strains = -drift[:, None, None] * strain_g + kick[:, None, None] * draw[1]
+    shake = kick / np.sqrt(crystals.counts)
+    strains = -drift[:, None, None] * strain_g + shake[:, None, None] * draw[1]
     moved = displaced(crystals, moves, strains, settings)[0]
     # A crystal whose gradient is not finite stays where it is.
     moved = moved.where(found.is_finite, crystals)

@@ -51,7 +51,7 @@ class AnnealSettings:
     temperature: float = 0.28
     quench_steps: int = 40
     quench_step: float = 0.08
-    strain_scale: float = 0.2
+    strain_scale: float = 0.6
     largest: float = 0.3
     tolerance: float = 0.02
 

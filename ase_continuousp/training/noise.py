@@ -26,14 +26,14 @@ class NoiseLaw:
     lowest, highest : float
         Bounds on s.
     strain_scale : float
-        c of the strain c s G that goes with the level s.
+        c of the strain c s G/√N that goes with the level s.
     """
 
     median: float = 0.22
     spread: float = 0.8
     lowest: float = 0.02
     highest: float = 1.0
-    strain_scale: float = 0.2
+    strain_scale: float = 0.6
 
     def levels(self, n: int, rng: np.random.Generator) -> Floats:
         """Draw n noise levels."""
@@ -66,10 +66,13 @@ class Noised:
 def perturb(
     crystals: Crystals, levels: Floats, strain_scale: float, rng: np.random.Generator
 ) -> Noised:
-    """Strain the cells by exp(c s G) and move atoms by s ℓ ξ.
+    """Strain the cells by exp(c s G/√N) and move atoms by s ℓ ξ.
 
     G is symmetric with unit variance in the Frobenius norm (diagonal 1, off-diagonal 1/2), ξ is
-    a standard normal vector. Since an atom may have come from any periodic image, the
+    a standard normal vector. The strain shrinks with the number of atoms, because in an energy
+    that is extensive a cell of N atoms is N times as stiff: only so are the directions back in
+    positions and cell together the gradient of one function, (r/ℓ, √N ε/c) being perturbed
+    alike. Since an atom may have come from any periodic image, the
     displacement handed back is its posterior mean over images, t = Σ_n p_n (s ℓ ξ + n L)/(s ℓ)
     with p_n ∝ exp(−|s ℓ ξ + n L|²/2 s²ℓ²): minus s ℓ times the score of the wrapped normal law.
 
@@ -100,7 +103,8 @@ def perturb(
     strains = 0.5 * (raw + raw.transpose(0, 2, 1))
     diagonal = np.arange(3)
     strains[:, diagonal, diagonal] = raw[:, diagonal, diagonal]
-    cells = crystals.cells @ symmetric_exponential(strain_scale * levels[:, None, None] * strains)
+    spread = strain_scale * levels / np.sqrt(crystals.counts)
+    cells = crystals.cells @ symmetric_exponential(spread[:, None, None] * strains)
     strained = crystals.with_fractional(crystals.fractional, cells)
 
     widths = (levels * strained.lengths)[index, None]

@@ -28,13 +28,13 @@ _SKIN = 0.04
 class ScoreMatching:
     """Match the gradient of the energy to the direction back to the data.
 
-    For a crystal perturbed at level s by displacements t (units of s ℓ) and strain c s G::
+    For a crystal perturbed at level s by displacements t (units of s ℓ) and strain c s G/√N::
 
-        loss = mean_i ρ(|ℓ ∂U/∂r_i − h t_i|²) + ½ mean_b ‖(c/N) ∂U/∂ε − h G‖²,  h = s/(s + s₀)
+        loss = mean_i ρ(|ℓ ∂U/∂r_i − h t_i|²) + w/2 mean_b ‖(c/√N) ∂U/∂ε − h G‖²,  h = s/(s + s₀)
 
     The network never sees s, so U is one energy with a funnel around every crystal of the data;
-    h → 0 makes its bottom smooth. The strain gradient is taken per atom, because U is extensive
-    and the target must be the same for a cell and its supercell. ρ(x) = 2δ²(√(1 + x/δ²) − 1)
+    h → 0 makes its bottom smooth. Strains and their weight w are small because most of a strain
+    cannot be told from a perturbed crystal. ρ(x) = 2δ²(√(1 + x/δ²) − 1)
     bounds the pull of atoms that came to lie nearly on top of each other.
 
     The gradient with respect to the parameters needs no second derivatives: with v = ∂loss/∂(∂U),
@@ -47,11 +47,14 @@ class ScoreMatching:
         s₀.
     robustness : float
         δ.
+    strain_weight : float
+        w: with 1 the strain, of which little can be learned, holds back the positions.
     """
 
     law: NoiseLaw = field(default_factory=NoiseLaw)
     saturation: float = 0.1
     robustness: float = 3.0
+    strain_weight: float = 0.2
 
     def noised(self, crystals: Crystals, rng: np.random.Generator) -> Noised:
         """Draw levels and perturb a batch."""
@@ -105,14 +108,14 @@ class ScoreMatching:
         target = noised.levels / (noised.levels + self.saturation)
         lengths = crystals.lengths[crystals.crystal_index, None]
         r = lengths * gradient - target[crystals.crystal_index, None] * noised.displacements
-        per_atom = (scale / crystals.counts)[:, None, None]
-        e = per_atom * virial - target[:, None, None] * noised.strains
+        unit = (scale / np.sqrt(crystals.counts))[:, None, None]
+        e = unit * virial - target[:, None, None] * noised.strains
         squares = np.einsum("ax,ax->a", r, r)
         root = np.sqrt(1.0 + squares / self.robustness**2)
         position_loss = float(np.mean(2.0 * self.robustness**2 * (root - 1.0)))
         strain_loss = float(0.5 * np.mean(np.einsum("bxy,bxy->b", e, e)))
         moves = lengths * (2.0 / crystals.n_atoms) * r / root[:, None]
-        strains = per_atom * e / crystals.n_crystals
+        strains = self.strain_weight * unit * e / crystals.n_crystals
         return position_loss, strain_loss, moves, strains
 
     def _central_difference(
