@@ -1,13 +1,12 @@
 """Fused passes over pairs in Numba: filter, gather, gate and reduce, with hand-written gradients.
 
-Strategy: pairs lie sorted by their center (CSR), so every pass accumulates one atom's row and
-writes it once; nothing of size pairs times channels ever exists. The radial filters are cubic
-B-splines, of which four control points are alive at a distance. The gradient with respect to
-what the *neighbors* send is gathered as well, not scattered: the list is full, so the pair
-(j, i, -u) that carries i's contribution to j is known from (i, j, u).
+Strategy: of the pairs (i, j, S) and (j, i, −S) one is visited, which works on the rows of both
+atoms; they share the filter. Nothing of size pairs times channels ever exists, and the rows of a
+small crystal stay in the cache. The radial filters are cubic B-splines, of which four control
+points are alive at a distance. Channels go in lanes: rows are multiples of 64 bytes.
 
-Array names carry their axes: p pair, a atom, x Cartesian, f scalar channel, g vector channel,
-k control point.
+Array names carry their axes: h chosen pair, p pair, a atom, x Cartesian, f scalar channel,
+g vector channel, q channel of the filters or of what atoms send, k control point.
 """
 
 from __future__ import annotations
@@ -17,8 +16,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-# Relaxed floating point lets sums over channels use vector lanes; NaN must still propagate, so
-# "nnan" and "ninf" stay out.
+from ase_continuousp.model._lanes import N_BYTES, load, mad, mul, store, total
+
+# Relaxed, but NaN must still propagate, so "nnan" and "ninf" stay out.
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 
 
@@ -54,223 +54,202 @@ def _slopes(t: Any, spacing: Any, one: Any) -> Any:
     return h0, h1, -h0 - h1 - h3, h3
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _four(s0: Any, s1: Any, s2: Any, s3: Any, w_kq: Any, at: Any, n_q: Any) -> Any:
+    """Combine four control points."""
+    sum_0 = mul(s0, load(w_kq, at))
+    sum_1 = mad(s1, load(w_kq, at + n_q), sum_0)
+    sum_2 = mad(s2, load(w_kq, at + 2 * n_q), sum_1)
+    return mad(s3, load(w_kq, at + 3 * n_q), sum_2)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _add_four(s0: Any, s1: Any, s2: Any, s3: Any, row: Any, gw_kq: Any, at: Any, n_q: Any) -> None:
+    """Add a row to four control points."""
+    store(gw_kq, at, mad(s0, row, load(gw_kq, at)))
+    at += n_q
+    store(gw_kq, at, mad(s1, row, load(gw_kq, at)))
+    at += n_q
+    store(gw_kq, at, mad(s2, row, load(gw_kq, at)))
+    at += n_q
+    store(gw_kq, at, mad(s3, row, load(gw_kq, at)))
+
+
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def forward(
     first: Any,
+    half: Any,
     j_p: Any,
-    u_px: Any,
-    a_af: Any,
-    b_ag: Any,
+    u_hx: Any,
+    z_aq: Any,
     c_axg: Any,
-    w_kf: Any,
+    w_kq: Any,
     spacing: Any,
     m_af: Any,
     v_axg: Any,
 ) -> None:
-    """Add up m_i = Σ φ¹(d) a_j and v_i = Σ φ²(d) b_j u + φ³(d) c_j."""
-    n_f, n_g, n_c = a_af.shape[1], b_ag.shape[1], c_axg.shape[2]
-    n_intervals = w_kf.dtype.type(w_kf.shape[0] - 3)
-    one = w_kf.dtype.type(1)
+    """Add up m_i = Σ φ¹(d) a_j and v_i = Σ φ²(d) b_j u + φ³(d) c_j, where z = (a, b, ...)."""
+    n_f, n_g, n_c, n_q = m_af.shape[1], v_axg.shape[2], c_axg.shape[2], w_kq.shape[1]
+    n_z, n_fg = z_aq.shape[1], n_f + n_g
+    step = N_BYTES // w_kq.itemsize
+    n_intervals = w_kq.dtype.type(w_kq.shape[0] - 3)
+    one = w_kq.dtype.type(1)
     for i in range(len(first) - 1):
-        m_f = m_af[i]
-        v0, v1, v2 = v_axg[i, 0], v_axg[i, 1], v_axg[i, 2]
-        for p in range(first[i], first[i + 1]):
-            x, y, z = u_px[p, 0], u_px[p, 1], u_px[p, 2]
+        z_i, m_i, v_i = i * n_z, i * n_f, 3 * i * n_g
+        for h in range(first[i], first[i + 1]):
+            j = j_p[half[h]]
+            x, y, z = u_hx[h, 0], u_hx[h, 1], u_hx[h, 2]
             k, t = _knot(np.sqrt(x * x + y * y + z * z), spacing, n_intervals)
             if k < 0:
                 if t != t:  # NaN shows in the result instead of vanishing
-                    m_f[:] = t
+                    for f in range(n_f):
+                        m_af[i, f] = t
+                        m_af[j, f] = t
                 continue
             s0, s1, s2, s3 = _weights(t, one)
-            w0, w1, w2, w3 = w_kf[k], w_kf[k + 1], w_kf[k + 2], w_kf[k + 3]
-            j = j_p[p]
-            a_f = a_af[j]
-            for f in range(n_f):
-                m_f[f] += (s0 * w0[f] + s1 * w1[f] + s2 * w2[f] + s3 * w3[f]) * a_f[f]
-            b_g = b_ag[j]
-            for g in range(n_g):
-                q = n_f + g
-                sent = (s0 * w0[q] + s1 * w1[q] + s2 * w2[q] + s3 * w3[q]) * b_g[g]
-                v0[g] += sent * x
-                v1[g] += sent * y
-                v2[g] += sent * z
-            c0, c1, c2 = c_axg[j, 0], c_axg[j, 1], c_axg[j, 2]
-            for g in range(n_c):
-                q = n_f + n_g + g
-                phi = s0 * w0[q] + s1 * w1[q] + s2 * w2[q] + s3 * w3[q]
-                v0[g] += phi * c0[g]
-                v1[g] += phi * c1[g]
-                v2[g] += phi * c2[g]
+            z_j, m_j, v_j = j * n_z, j * n_f, 3 * j * n_g
+            for f in range(0, n_f, step):
+                phi = _four(s0, s1, s2, s3, w_kq, k * n_q + f, n_q)
+                # One after the other: i and j may be the same atom.
+                old = load(m_af, m_i + f)
+                store(m_af, m_i + f, mad(phi, load(z_aq, z_j + f), old))
+                old = load(m_af, m_j + f)
+                store(m_af, m_j + f, mad(phi, load(z_aq, z_i + f), old))
+            for g in range(0, n_g, step):
+                phi = _four(s0, s1, s2, s3, w_kq, k * n_q + n_f + g, n_q)
+                sent = mul(phi, load(z_aq, z_j + n_f + g))
+                back = mul(phi, load(z_aq, z_i + n_f + g))
+                at_0, at_1, at_2 = v_i + g, v_i + n_g + g, v_i + 2 * n_g + g
+                to_0, to_1, to_2 = v_j + g, v_j + n_g + g, v_j + 2 * n_g + g
+                i0 = mad(x, sent, load(v_axg, at_0))
+                i1 = mad(y, sent, load(v_axg, at_1))
+                i2 = mad(z, sent, load(v_axg, at_2))
+                if n_c:
+                    phi = _four(s0, s1, s2, s3, w_kq, k * n_q + n_fg + g, n_q)
+                    i0 = mad(phi, load(c_axg, to_0), i0)
+                    i1 = mad(phi, load(c_axg, to_1), i1)
+                    i2 = mad(phi, load(c_axg, to_2), i2)
+                store(v_axg, at_0, i0)
+                store(v_axg, at_1, i1)
+                store(v_axg, at_2, i2)
+                j0 = mad(-x, back, load(v_axg, to_0))
+                j1 = mad(-y, back, load(v_axg, to_1))
+                j2 = mad(-z, back, load(v_axg, to_2))
+                if n_c:
+                    j0 = mad(phi, load(c_axg, at_0), j0)
+                    j1 = mad(phi, load(c_axg, at_1), j1)
+                    j2 = mad(phi, load(c_axg, at_2), j2)
+                store(v_axg, to_0, j0)
+                store(v_axg, to_1, j1)
+                store(v_axg, to_2, j2)
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def backward(
+def backward(  # noqa: C901 - one visit of a pair does everything
     first: Any,
+    half: Any,
     j_p: Any,
-    u_px: Any,
-    a_af: Any,
-    b_ag: Any,
+    u_hx: Any,
+    z_aq: Any,
     c_axg: Any,
-    w_kf: Any,
+    w_kq: Any,
     spacing: Any,
     gm_af: Any,
     gv_axg: Any,
-    gu_px: Any,
-    ga_af: Any,
-    gb_ag: Any,
+    wants_u: Any,
+    wants_w: Any,
+    gu_hx: Any,
+    gz_aq: Any,
     gc_axg: Any,
+    gw_kq: Any,
 ) -> None:
-    """Gradients with respect to pair vectors and to what the atoms send."""
-    n_f, n_g, n_c = a_af.shape[1], b_ag.shape[1], c_axg.shape[2]
-    n_intervals = w_kf.dtype.type(w_kf.shape[0] - 3)
-    one = w_kf.dtype.type(1)
-    zero = w_kf.dtype.type(0)
+    """Gradients with respect to pair vectors, to what the atoms send and to control points."""
+    n_f, n_g, n_c, n_q = gm_af.shape[1], gv_axg.shape[2], c_axg.shape[2], w_kq.shape[1]
+    n_z = z_aq.shape[1]
+    step = N_BYTES // w_kq.itemsize
+    n_intervals = w_kq.dtype.type(w_kq.shape[0] - 3)
+    one = w_kq.dtype.type(1)
+    zero = w_kq.dtype.type(0)
+    nothing = mul(zero, load(w_kq, 0))
     for i in range(len(first) - 1):
-        gm_i = gm_af[i]
-        gv0, gv1, gv2 = gv_axg[i, 0], gv_axg[i, 1], gv_axg[i, 2]
-        ga_f, gb_g = ga_af[i], gb_ag[i]
-        gc0, gc1, gc2 = gc_axg[i, 0], gc_axg[i, 1], gc_axg[i, 2]
-        for p in range(first[i], first[i + 1]):
-            x, y, z = u_px[p, 0], u_px[p, 1], u_px[p, 2]
+        z_i, m_i, v_i = i * n_z, i * n_f, 3 * i * n_g
+        for h in range(first[i], first[i + 1]):
+            j = j_p[half[h]]
+            x, y, z = u_hx[h, 0], u_hx[h, 1], u_hx[h, 2]
             d = np.sqrt(x * x + y * y + z * z)
             k, t = _knot(d, spacing, n_intervals)
             if k < 0:
-                gu_px[p, 0] = zero
-                gu_px[p, 1] = zero
-                gu_px[p, 2] = zero
+                if wants_u:
+                    for e in range(3):
+                        gu_hx[h, e] = zero
                 continue
             s0, s1, s2, s3 = _weights(t, one)
             h0, h1, h2, h3 = _slopes(t, spacing, one)
-            w0, w1, w2, w3 = w_kf[k], w_kf[k + 1], w_kf[k + 2], w_kf[k + 3]
-            j = j_p[p]
-            slope = zero
-            a_f, gm_j = a_af[j], gm_af[j]
-            for f in range(n_f):
-                phi = s0 * w0[f] + s1 * w1[f] + s2 * w2[f] + s3 * w3[f]
-                dphi = h0 * w0[f] + h1 * w1[f] + h2 * w2[f] + h3 * w3[f]
-                ga_f[f] += phi * gm_j[f]
-                slope += dphi * a_f[f] * gm_i[f]
-            b_g = b_ag[j]
-            gj0, gj1, gj2 = gv_axg[j, 0], gv_axg[j, 1], gv_axg[j, 2]
-            gx, gy, gz = zero, zero, zero
-            for g in range(n_g):
-                q = n_f + g
-                phi = s0 * w0[q] + s1 * w1[q] + s2 * w2[q] + s3 * w3[q]
-                dphi = h0 * w0[q] + h1 * w1[q] + h2 * w2[q] + h3 * w3[q]
-                sent = phi * b_g[g]
-                gx += sent * gv0[g]
-                gy += sent * gv1[g]
-                gz += sent * gv2[g]
-                slope += dphi * b_g[g] * (x * gv0[g] + y * gv1[g] + z * gv2[g])
-                gb_g[g] -= phi * (x * gj0[g] + y * gj1[g] + z * gj2[g])
-            c0, c1, c2 = c_axg[j, 0], c_axg[j, 1], c_axg[j, 2]
-            for g in range(n_c):
-                q = n_f + n_g + g
-                phi = s0 * w0[q] + s1 * w1[q] + s2 * w2[q] + s3 * w3[q]
-                dphi = h0 * w0[q] + h1 * w1[q] + h2 * w2[q] + h3 * w3[q]
-                slope += dphi * (c0[g] * gv0[g] + c1[g] * gv1[g] + c2[g] * gv2[g])
-                gc0[g] += phi * gj0[g]
-                gc1[g] += phi * gj1[g]
-                gc2[g] += phi * gj2[g]
-            # The splines are even in d, so the slope over d has a limit at d = 0, and the
-            # product with u vanishes there.
-            if d > zero:
-                slope /= d
-            else:
-                slope = zero
-            gu_px[p, 0] = gx + slope * x
-            gu_px[p, 1] = gy + slope * y
-            gu_px[p, 2] = gz + slope * z
-
-
-@njit(cache=True, nogil=True, fastmath=_FAST)
-def filter_gradient(
-    first: Any,
-    j_p: Any,
-    u_px: Any,
-    a_af: Any,
-    b_ag: Any,
-    c_axg: Any,
-    spacing: Any,
-    gm_af: Any,
-    gv_axg: Any,
-    gw_kf: Any,
-) -> None:
-    """Gradient with respect to the control points of the splines, added to gw_kf."""
-    n_f, n_g, n_c = a_af.shape[1], b_ag.shape[1], c_axg.shape[2]
-    n_intervals = gw_kf.dtype.type(gw_kf.shape[0] - 3)
-    one = gw_kf.dtype.type(1)
-    row = np.empty(gw_kf.shape[1], gw_kf.dtype)
-    for i in range(len(first) - 1):
-        gm_f = gm_af[i]
-        gv0, gv1, gv2 = gv_axg[i, 0], gv_axg[i, 1], gv_axg[i, 2]
-        for p in range(first[i], first[i + 1]):
-            x, y, z = u_px[p, 0], u_px[p, 1], u_px[p, 2]
-            k, t = _knot(np.sqrt(x * x + y * y + z * z), spacing, n_intervals)
-            if k < 0:
-                continue
-            j = j_p[p]
-            a_f, b_g = a_af[j], b_ag[j]
-            c0, c1, c2 = c_axg[j, 0], c_axg[j, 1], c_axg[j, 2]
-            for f in range(n_f):
-                row[f] = a_f[f] * gm_f[f]
-            for g in range(n_g):
-                row[n_f + g] = b_g[g] * (x * gv0[g] + y * gv1[g] + z * gv2[g])
-            for g in range(n_c):
-                row[n_f + n_g + g] = c0[g] * gv0[g] + c1[g] * gv1[g] + c2[g] * gv2[g]
-            s0, s1, s2, s3 = _weights(t, one)
-            w0, w1, w2, w3 = gw_kf[k], gw_kf[k + 1], gw_kf[k + 2], gw_kf[k + 3]
-            for q in range(len(row)):
-                w0[q] += s0 * row[q]
-                w1[q] += s1 * row[q]
-                w2[q] += s2 * row[q]
-                w3[q] += s3 * row[q]
-
-
-@njit(cache=True, nogil=True)
-def pair_vectors(
-    i_p: Any,
-    j_p: Any,
-    shift_px: Any,
-    crystal_a: Any,
-    r_ax: Any,
-    cell_bxx: Any,
-    length_b: Any,
-    u_px: Any,
-) -> None:
-    """Write u = (r_j − r_i + S L) / ℓ, in double precision up to the last rounding."""
-    for p in range(len(i_p)):
-        i, j = i_p[p], j_p[p]
-        b = crystal_a[i]
-        for x in range(3):
-            d = r_ax[j, x] - r_ax[i, x]
-            for y in range(3):
-                d += shift_px[p, y] * cell_bxx[b, y, x]
-            u_px[p, x] = d / length_b[b]
-
-
-@njit(cache=True, nogil=True)
-def pair_vectors_gradient(
-    i_p: Any,
-    j_p: Any,
-    shift_px: Any,
-    crystal_a: Any,
-    u_px: Any,
-    length_b: Any,
-    gu_px: Any,
-    gr_ax: Any,
-    gcell_bxx: Any,
-    glength_b: Any,
-) -> None:
-    """Add the gradients of the pair vectors to those of positions, cells and lengths."""
-    for p in range(len(i_p)):
-        i, j = i_p[p], j_p[p]
-        b = crystal_a[i]
-        inverse = 1.0 / length_b[b]
-        for x in range(3):
-            g = gu_px[p, x] * inverse
-            gr_ax[j, x] += g
-            gr_ax[i, x] -= g
-            glength_b[b] -= g * u_px[p, x]
-            for y in range(3):
-                gcell_bxx[b, y, x] += shift_px[p, y] * g
+            z_j, m_j, v_j = j * n_z, j * n_f, 3 * j * n_g
+            slope = nothing
+            # `row` is what stands before φ in the energy.
+            for f in range(0, n_f, step):
+                q = k * n_q + f
+                phi = _four(s0, s1, s2, s3, w_kq, q, n_q)
+                gi, gj = load(gm_af, m_i + f), load(gm_af, m_j + f)
+                old = load(gz_aq, z_i + f)
+                store(gz_aq, z_i + f, mad(phi, gj, old))
+                old = load(gz_aq, z_j + f)
+                store(gz_aq, z_j + f, mad(phi, gi, old))
+                row = mul(load(z_aq, z_i + f), gj)
+                row = mad(load(z_aq, z_j + f), gi, row)
+                if wants_u:
+                    slope = mad(_four(h0, h1, h2, h3, w_kq, q, n_q), row, slope)
+                if wants_w:
+                    _add_four(s0, s1, s2, s3, row, gw_kq, q, n_q)
+            gx, gy, gz = nothing, nothing, nothing
+            for g in range(0, n_g, step):
+                q = k * n_q + n_f + g
+                phi = _four(s0, s1, s2, s3, w_kq, q, n_q)
+                at_0, at_1, at_2 = v_i + g, v_i + n_g + g, v_i + 2 * n_g + g
+                to_0, to_1, to_2 = v_j + g, v_j + n_g + g, v_j + 2 * n_g + g
+                i0, j0 = load(gv_axg, at_0), load(gv_axg, to_0)
+                i1, j1 = load(gv_axg, at_1), load(gv_axg, to_1)
+                i2, j2 = load(gv_axg, at_2), load(gv_axg, to_2)
+                along_i = mad(x, i0, mad(y, i1, mul(z, i2)))
+                along_j = mad(-x, j0, mad(-y, j1, mul(-z, j2)))
+                b_i, b_j = z_i + n_f + g, z_j + n_f + g
+                store(gz_aq, b_i, mad(phi, along_j, load(gz_aq, b_i)))
+                store(gz_aq, b_j, mad(phi, along_i, load(gz_aq, b_j)))
+                row = mul(load(z_aq, b_i), along_j)
+                row = mad(load(z_aq, b_j), along_i, row)
+                if wants_u:
+                    sent = mul(phi, load(z_aq, b_j))
+                    back = mul(-one, mul(phi, load(z_aq, b_i)))
+                    gx = mad(sent, i0, mad(back, j0, gx))
+                    gy = mad(sent, i1, mad(back, j1, gy))
+                    gz = mad(sent, i2, mad(back, j2, gz))
+                    slope = mad(_four(h0, h1, h2, h3, w_kq, q, n_q), row, slope)
+                if wants_w:
+                    _add_four(s0, s1, s2, s3, row, gw_kq, q, n_q)
+                if n_c:
+                    q += n_g
+                    phi = _four(s0, s1, s2, s3, w_kq, q, n_q)
+                    store(gc_axg, at_0, mad(phi, j0, load(gc_axg, at_0)))
+                    store(gc_axg, at_1, mad(phi, j1, load(gc_axg, at_1)))
+                    store(gc_axg, at_2, mad(phi, j2, load(gc_axg, at_2)))
+                    store(gc_axg, to_0, mad(phi, i0, load(gc_axg, to_0)))
+                    store(gc_axg, to_1, mad(phi, i1, load(gc_axg, to_1)))
+                    store(gc_axg, to_2, mad(phi, i2, load(gc_axg, to_2)))
+                    row = mul(load(c_axg, to_0), i0)
+                    row = mad(load(c_axg, to_1), i1, row)
+                    row = mad(load(c_axg, to_2), i2, row)
+                    row = mad(load(c_axg, at_0), j0, row)
+                    row = mad(load(c_axg, at_1), j1, row)
+                    row = mad(load(c_axg, at_2), j2, row)
+                    if wants_u:
+                        slope = mad(_four(h0, h1, h2, h3, w_kq, q, n_q), row, slope)
+                    if wants_w:
+                        _add_four(s0, s1, s2, s3, row, gw_kq, q, n_q)
+            if wants_u:
+                # The splines are even in d, so the slope over d has a limit at d = 0, and the
+                # product with u vanishes there.
+                ratio = total(slope) / d if d > zero else zero
+                gu_hx[h, 0] = total(gx) + ratio * x
+                gu_hx[h, 1] = total(gy) + ratio * y
+                gu_hx[h, 2] = total(gz) + ratio * z

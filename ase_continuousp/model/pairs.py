@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from ase_continuousp.crystals import Crystals
-from ase_continuousp.model import _kernels
+from ase_continuousp.model import _geometry, _kernels
+from ase_continuousp.model._lanes import N_BYTES
 from ase_continuousp.neighborlist import Neighbors
 
 
@@ -34,6 +35,10 @@ class Graph:
         Center and neighbor.
     shifts : (n_pairs, 3) int32 tensor
         Cell offsets S of r_ij = r_j − r_i + S L.
+    half : (n_chosen,) int64 tensor
+        One of every two pairs (i, j, S) and (j, i, −S), sorted.
+    half_first : (n_atoms + 1,) int64 tensor
+        Chosen pairs of atom a are ``half[half_first[a]:half_first[a + 1]]``.
     """
 
     numbers: Tensor
@@ -43,6 +48,8 @@ class Graph:
     i: Tensor
     j: Tensor
     shifts: Tensor
+    half: Tensor
+    half_first: Tensor
 
     @classmethod
     def of(
@@ -53,6 +60,7 @@ class Graph:
         def put(array: Any) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
+        half_first, half = _geometry.half_pairs(neighbors.first, neighbors.j, neighbors.S)
         return cls(
             numbers=put(crystals.numbers),
             crystal_index=put(crystals.crystal_index),
@@ -61,6 +69,8 @@ class Graph:
             i=put(neighbors.i),
             j=put(neighbors.j),
             shifts=put(neighbors.S),
+            half=put(half),
+            half_first=put(half_first),
         )
 
 
@@ -68,7 +78,7 @@ class PairOperations(Protocol):
     """What an energy needs of its pairs."""
 
     def vectors(self, graph: Graph, positions: Tensor, cells: Tensor, lengths: Tensor) -> Tensor:
-        """Return u = (r_j − r_i + S L)/ℓ, (n_pairs, 3), without unit."""
+        """Return u = (r_j − r_i + S L)/ℓ without unit, of the pairs that `messages` visits."""
         ...
 
     def messages(
@@ -86,7 +96,8 @@ class PairOperations(Protocol):
         Parameters
         ----------
         graph : Graph
-        vectors : (n_pairs, 3) tensor u
+        vectors : (n, 3) tensor
+            What `vectors` returned.
         scalars : (n_atoms, F) tensor a
         directed : (n_atoms, G) tensor b
         carried : (n_atoms, 3, G) or (n_atoms, 3, 0) tensor c
@@ -130,7 +141,7 @@ class TorchPairs:
 
 
 class FusedPairs:
-    """Pair operations as Numba kernels on the CPU, differentiable once."""
+    """Pair operations as Numba kernels on the CPU, differentiable once; visits `Graph.half`."""
 
     def vectors(self, graph: Graph, positions: Tensor, cells: Tensor, lengths: Tensor) -> Tensor:
         """Return u = (r_j − r_i + S L)/ℓ."""
@@ -211,11 +222,11 @@ class _Vectors(torch.autograd.Function):
     def forward(
         ctx: Any, positions: Tensor, cells: Tensor, lengths: Tensor, graph: Graph
     ) -> Tensor:
-        u = torch.empty((len(graph.i), 3), dtype=graph.counts.dtype)
+        u = torch.empty((len(graph.half), 3), dtype=graph.counts.dtype)
         ctx.graph = graph
         ctx.shapes = positions.shape, cells.shape
-        _kernels.pair_vectors(
-            graph.i.numpy(), graph.j.numpy(), graph.shifts.numpy(), graph.crystal_index.numpy(),
+        _geometry.pair_vectors(
+            *_geometric(graph),
             _array(positions), _array(cells), _array(lengths), u.numpy(),
         )  # fmt: skip
         ctx.save_for_backward(u, lengths)
@@ -227,8 +238,8 @@ class _Vectors(torch.autograd.Function):
         graph = ctx.graph
         positions, cells = (lengths.new_zeros(shape) for shape in ctx.shapes)
         scale = torch.zeros_like(lengths)
-        _kernels.pair_vectors_gradient(
-            graph.i.numpy(), graph.j.numpy(), graph.shifts.numpy(), graph.crystal_index.numpy(),
+        _geometry.pair_vectors_gradient(
+            *_geometric(graph),
             u.numpy(), _array(lengths), _array(gradient),
             positions.numpy(), cells.numpy(), scale.numpy(),
         )  # fmt: skip
@@ -247,37 +258,60 @@ class _Messages(torch.autograd.Function):
         graph: Graph,
         spacing: float,
     ) -> Any:
-        m = torch.zeros_like(scalars)
-        v = scalars.new_zeros((len(scalars), 3, directed.shape[1]))
-        inputs = tuple(t.contiguous() for t in (vectors, scalars, directed, carried, filters))
+        n_f, n_g = ctx.widths = scalars.shape[1], directed.shape[1]
+        sent = torch.cat([_padded(scalars), _padded(directed)], dim=1)
+        parts = filters.split([n_f, n_g, carried.shape[2]], dim=1)
+        padded_filters = torch.cat([_padded(part) for part in parts], dim=1)
+        inputs = tuple(t.contiguous() for t in (vectors, sent, _padded(carried), padded_filters))
+        m = torch.zeros_like(_padded(scalars))
+        v = scalars.new_zeros((len(scalars), 3, sent.shape[1] - m.shape[1]))
         arrays = [_array(t) for t in inputs]
         ctx.spacing = arrays[-1].dtype.type(spacing)
-        _kernels.forward(
-            graph.first.numpy(), graph.j.numpy(), *arrays, ctx.spacing, m.numpy(), v.numpy()
-        )
         ctx.graph = graph
         ctx.save_for_backward(*inputs)
-        return m, v
+        _kernels.forward(*_chosen(graph), *arrays, ctx.spacing, m.numpy(), v.numpy())
+        return m[:, :n_f], v[:, :, :n_g]
 
     @staticmethod
     def backward(ctx: Any, grad_m: Tensor, grad_v: Tensor) -> Any:
-        graph, spacing = ctx.graph, ctx.spacing
+        n_f, n_g = ctx.widths
         inputs = [_array(t) for t in ctx.saved_tensors]
-        vectors, scalars, directed, carried, filters = inputs
-        gm, gv = _array(grad_m), _array(grad_v)
-        first, j = graph.first.numpy(), graph.j.numpy()
-        g_vectors = np.empty_like(vectors)
-        g_scalars, g_directed, g_carried = (np.zeros_like(t) for t in (scalars, directed, carried))
+        made = [torch.zeros_like(t) for t in ctx.saved_tensors]
+        wants_u, wants_w = ctx.needs_input_grad[0], ctx.needs_input_grad[4]
+        gm, gv = _padded(grad_m), _padded(grad_v)
         _kernels.backward(
-            first, j, *inputs, spacing, gm, gv, g_vectors, g_scalars, g_directed, g_carried
+            *_chosen(ctx.graph), *inputs, ctx.spacing, _array(gm), _array(gv), wants_u, wants_w,
+            *(t.numpy() for t in made),
+        )  # fmt: skip
+        g_vectors, g_sent, g_carried, g_filters = made
+        g_scalars, g_directed = g_sent.split([gm.shape[1], gv.shape[2]], dim=1)
+        parts = g_filters.split([gm.shape[1], gv.shape[2], g_carried.shape[2]], dim=1)
+        n_c = n_g if g_carried.shape[2] else 0
+        kept = [part[:, :n] for part, n in zip(parts, (n_f, n_g, n_c), strict=True)]
+        return (
+            g_vectors if wants_u else None,
+            g_scalars[:, :n_f],
+            g_directed[:, :n_g],
+            g_carried[:, :, :n_c],
+            torch.cat(kept, dim=1) if wants_w else None,
+            None,
+            None,
         )
-        g_filters = None
-        if ctx.needs_input_grad[4]:
-            array = np.zeros_like(filters)
-            _kernels.filter_gradient(first, j, *inputs[:4], spacing, gm, gv, array)
-            g_filters = torch.from_numpy(array)
-        made = (torch.from_numpy(g) for g in (g_vectors, g_scalars, g_directed, g_carried))
-        return (*made, g_filters, None, None)
+
+
+def _geometric(graph: Graph) -> Any:
+    arrays = (graph.half, graph.i, graph.j, graph.shifts, graph.crystal_index)
+    return tuple(t.numpy() for t in arrays)
+
+
+def _chosen(graph: Graph) -> Any:
+    return tuple(t.numpy() for t in (graph.half_first, graph.half, graph.j))
+
+
+def _padded(tensor: Tensor) -> Tensor:
+    """Fill rows with zeros up to whole lanes."""
+    missing = -tensor.shape[-1] % (N_BYTES // tensor.element_size())
+    return torch.nn.functional.pad(tensor, (0, missing)) if missing else tensor
 
 
 def _array(tensor: Tensor) -> Any:
