@@ -9,7 +9,8 @@ from ase_continuousp.io import from_atoms
 from ase_continuousp.model._geometry import half_pairs
 from ase_continuousp.model._lanes import N_BYTES, load, mad, mul, store, total
 from ase_continuousp.model.continuous import crystal_lengths
-from ase_continuousp.model.pairs import FusedPairs, Graph, TorchPairs
+from ase_continuousp.model.fused_pairs import FusedPairs
+from ase_continuousp.model.pairs import Graph, TorchPairs
 from ase_continuousp.neighborlist import search
 from tests import strategies
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from ase_continuousp.model._lanes import N_BYTES, load, mad, mul, store, total
+from ase_continuousp.model._lanes import N_BYTES, fill, load, mad, mul, store, total
 
 # Relaxed, but NaN must still propagate, so "nnan" and "ninf" stay out.
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
@@ -170,7 +170,7 @@ def backward(  # noqa: C901 - one visit of a pair does everything
     n_intervals = w_kq.dtype.type(w_kq.shape[0] - 3)
     one = w_kq.dtype.type(1)
     zero = w_kq.dtype.type(0)
-    nothing = mul(zero, load(w_kq, 0))
+    nothing = fill(zero)
     for i in range(len(first) - 1):
         z_i, m_i, v_i = i * n_z, i * n_f, 3 * i * n_g
         for h in range(first[i], first[i + 1]):

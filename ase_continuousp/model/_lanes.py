@@ -77,6 +77,17 @@ def _spread(context: Any, builder: Any, kind: Any, value: Any, vector: Any) -> A
 
 
 @intrinsic
+def fill(typing: Any, x: Any) -> Any:
+    """Return lanes that all hold x."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vector = context.get_value_type(signature.return_type)
+        return _spread(context, builder, x, arguments[0], vector)
+
+    return Lanes(x)(x), generate
+
+
+@intrinsic
 def mul(typing: Any, x: Any, y: Any) -> Any:
     """Return x y, where y is lanes and x lanes or a number of the same type."""
 
