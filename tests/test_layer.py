@@ -87,6 +87,18 @@ def test_parameter_gradients_need_no_gradient_of_places():
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
+def test_second_derivatives_are_refused():
+    crystals = made_crystals((3,))
+    network = made_network()
+    neighbors = search(crystals, network.cutoff_ratio * crystals.lengths)
+    graph = Graph.of(crystals, neighbors, F64, torch.device("cpu"))
+    positions = torch.from_numpy(crystals.positions).requires_grad_(True)
+    energies = network.atomic_energies(graph, positions, torch.from_numpy(crystals.cells))
+    (slope,) = torch.autograd.grad(energies.sum(), positions, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.square().sum().backward()
+
+
 def test_nan_positions_give_nan_energies_of_their_crystal_only():
     crystals = made_crystals((4, 5))
     crystals.positions[1] = np.nan

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ase_continuousp.model import _kernels, _rows
 from ase_continuousp.model.pairs import Graph
@@ -48,77 +48,82 @@ class FusedLayer(torch.autograd.Function):
         n_g = angle_w.shape[1]
         real = s.numpy().dtype.type
         crystal = graph.crystal_index.numpy()
-        s, v = s.contiguous(), v.contiguous()
+        u, s, v, gain = u.detach(), s.detach().contiguous(), v.detach().contiguous(), gain.detach()
         x, r_n, mean = s.new_empty(n_a, 2 * n_f + n_g), s.new_empty(n_a), _sums(graph, s)
-        _rows.norm(_np(s), _np(gain), real(epsilon), crystal, _np(x), _np(r_n), _np(mean))
+        _rows.norm(
+            s.numpy(), gain.numpy(), real(epsilon), crystal, x.numpy(), r_n.numpy(), mean.numpy()
+        )
         mean /= graph.counts[:, None]
         z = torch.addmm(send_b, x[:, n_f + n_g :], send_w.t())
         r_v, soft, c = s.new_empty(n_a), torch.empty_like(v), v
         if carry_w is not None:
-            _rows.soften(_np(v), _np(r_v), _np(soft))
+            _rows.soften(v.numpy(), r_v.numpy(), soft.numpy())
             c = (soft.view(-1, n_g) @ carry_w.t()).view(n_a, 3, n_g)
         m, sums = s.new_zeros(n_a, n_f), s.new_zeros(n_a, 3, n_g)
-        filters = filters.contiguous()
+        filters = filters.detach().contiguous()
         pairs = (graph.half_first.numpy(), graph.half.numpy(), graph.j.numpy())
-        sent = (_np(u), _np(z), _np(c), _np(filters), real(spacing))
-        _kernels.forward(*pairs, *sent, _np(m), _np(sums))
+        sent = (u.numpy(), z.numpy(), c.numpy(), filters.numpy(), real(spacing))
+        _kernels.forward(*pairs, *sent, m.numpy(), sums.numpy())
         w, r_w = torch.empty_like(sums), s.new_empty(n_a, 2)
-        _rows.gate(_np(m), _np(sums), _np(z), _np(x), _np(w), _np(r_w))
+        _rows.gate(m.numpy(), sums.numpy(), z.numpy(), x.numpy(), w.numpy(), r_w.numpy())
         t = (w.view(-1, n_g) @ angle_w.t()).view(n_a, 3, -1)
-        _rows.angle(_np(t), n_f, n_g, _np(x))
+        _rows.angle(t.numpy(), n_f, n_g, x.numpy())
         h = torch.addmm(mix_b, x, mix_w.t())
-        _rows.spread(_np(mean @ mean_w.t()), crystal, _np(h))
+        _rows.spread((mean @ mean_w.t()).numpy(), crystal, h.numpy())
         y = torch.nn.functional.silu(h)
         d = torch.addmm(update_b, y, update_w.t())
         s_new, v_new = torch.empty_like(s), s.new_empty(n_a, 3, d.shape[1] - n_f)
-        _rows.update(_np(s), _np(v), _np(d), _np(t), _np(s_new), _np(v_new))
+        _rows.update(s.numpy(), v.numpy(), d.numpy(), t.numpy(), s_new.numpy(), v_new.numpy())
         ctx.graph, ctx.spacing = graph, real(spacing)
+        kept = (u, s, v, gain, filters, r_n, z, r_v, c, m, sums, r_w, t, d)
+        ctx.arrays = tuple(tensor.numpy() for tensor in kept)
         ctx.save_for_backward(
-            u, s, v, gain, send_w, filters, carry_w, angle_w, mix_w, mean_w, update_w,
-            x, r_n, mean, z, r_v, soft, c, m, sums, w, r_w, t, h, y, d,
-        )  # fmt: skip
+            send_w, carry_w, angle_w, mix_w, mean_w, update_w, x, mean, soft, w, h, y
+        )
         return s_new, v_new
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gs: Tensor, gv: Tensor) -> Any:
-        (
-            u, s, v, gain, send_w, filters, carry_w, angle_w, mix_w, mean_w, update_w,
-            x, r_n, mean, z, r_v, soft, c, m, sums, w, r_w, t, h, y, d,
-        ) = ctx.saved_tensors  # fmt: skip
+        send_w, carry_w, angle_w, mix_w, mean_w, update_w, x, mean, soft, w, h, y = (
+            ctx.saved_tensors
+        )
+        u, s, v, gain, filters, r_n, z, r_v, c, m, sums, r_w, t, d = ctx.arrays
         graph, needs = ctx.graph, ctx.needs_input_grad
         n_a, n_f = s.shape
         n_g = angle_w.shape[1]
         crystal = graph.crystal_index.numpy()
         gs, gv = gs.contiguous(), gv.contiguous()
-        gd, gt = torch.empty_like(d), torch.empty_like(t)
-        _rows.update_gradient(_np(gs), _np(gv), _np(d), _np(t), _np(gd), _np(gt))
+        gd, gt = gs.new_empty(d.shape), gs.new_empty(t.shape)
+        _rows.update_gradient(gs.numpy(), gv.numpy(), d, t, gd.numpy(), gt.numpy())
         gh = torch.ops.aten.silu_backward(gd @ update_w, h)
-        gsum = _sums(graph, s)
-        _rows.gather(_np(gh), crystal, _np(gsum))
+        gsum = _sums(graph, gs)
+        _rows.gather(gh.numpy(), crystal, gsum.numpy())
         gx = gh @ mix_w
         gmean = (gsum @ mean_w) / graph.counts[:, None]
-        _rows.angle_gradient(_np(t), n_f, n_g, _np(gx), _np(gt))
+        _rows.angle_gradient(t, n_f, n_g, gx.numpy(), gt.numpy())
         gw = gt.view(3 * n_a, -1) @ angle_w
-        gm, gsums, gz = torch.empty_like(m), torch.empty_like(sums), torch.zeros_like(z)
+        gm, gsums, gz = gs.new_empty(m.shape), gs.new_empty(sums.shape), gs.new_zeros(z.shape)
         _rows.gate_gradient(
-            _np(m), _np(sums), _np(z), _np(r_w), _np(gx), _np(gw), _np(gm), _np(gsums), _np(gz)
+            m, sums, z, r_w, gx.numpy(), gw.numpy(), gm.numpy(), gsums.numpy(), gz.numpy()
         )
         wants_u, wants_w = needs[3], needs[9]
-        gu, gc, g_filters = torch.empty_like(u), torch.zeros_like(c), torch.zeros_like(filters)
+        gu, gc = gs.new_empty(u.shape), gs.new_zeros(c.shape)
+        g_filters = gs.new_zeros(filters.shape)
         _kernels.backward(
             graph.half_first.numpy(), graph.half.numpy(), graph.j.numpy(),
-            _np(u), _np(z), _np(c), _np(filters), ctx.spacing, _np(gm), _np(gsums),
-            wants_u, wants_w, _np(gu), _np(gz), _np(gc), _np(g_filters),
+            u, z, c, filters, ctx.spacing, gm.numpy(), gsums.numpy(),
+            wants_u, wants_w, gu.numpy(), gz.numpy(), gc.numpy(), g_filters.numpy(),
         )  # fmt: skip
         gv_old = gv
         if carry_w is not None:
-            gsoft, gv_old = gc.view(-1, n_g) @ carry_w, torch.empty_like(v)
-            before = gv if gv.shape[2] else torch.zeros_like(v)
-            _rows.soften_gradient(_np(v), _np(r_v), _np(gsoft), _np(before), _np(gv_old))
-        gn, gs_old, g_gain = gz @ send_w, torch.empty_like(s), torch.zeros_like(gain)
+            gsoft, gv_old = gc.view(-1, n_g) @ carry_w, gs.new_empty(v.shape)
+            before = gv if gv.shape[2] else gs.new_zeros(v.shape)
+            _rows.soften_gradient(v, r_v, gsoft.numpy(), before.numpy(), gv_old.numpy())
+        gn, gs_old, g_gain = gz @ send_w, torch.empty_like(gs), gs.new_zeros(n_f)
         _rows.norm_gradient(
-            _np(s), _np(gain), _np(r_n), crystal,
-            _np(gn), _np(gx), _np(gmean), _np(gs), _np(gs_old), _np(g_gain),
+            s, gain, r_n, crystal,
+            gn.numpy(), gx.numpy(), gmean.numpy(), gs.numpy(), gs_old.numpy(), g_gain.numpy(),
         )  # fmt: skip
         made = (None, None, None, gu if wants_u else None, gs_old, gv_old if needs[5] else None)
         if not any(needs[6:]):
@@ -141,7 +146,3 @@ class FusedLayer(torch.autograd.Function):
 
 def _sums(graph: Graph, like: Tensor) -> Tensor:
     return like.new_zeros(len(graph.counts), like.shape[1])
-
-
-def _np(tensor: Tensor) -> np.ndarray[Any, Any]:
-    return tensor.detach().numpy()

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ase_continuousp.model import _geometry, _kernels
 from ase_continuousp.model._lanes import N_BYTES
@@ -61,6 +62,7 @@ class _Vectors(torch.autograd.Function):
         return u
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Any:
         u, lengths = ctx.saved_tensors
         graph = ctx.graph
@@ -101,6 +103,7 @@ class _Messages(torch.autograd.Function):
         return m[:, :n_f], v[:, :, :n_g]
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_m: Tensor, grad_v: Tensor) -> Any:
         n_f, n_g = ctx.widths
         inputs = [_array(t) for t in ctx.saved_tensors]
