@@ -55,13 +55,14 @@ def anneal(
 
     With gradients g = ℓ ∂U/∂r and G = (c/N) ∂U/∂ε, step i of n moves atoms and cells by::
 
-        Δr/ℓ = −a g + k T_i ξ,    ε = c (−a G + k T_i Ξ/√N),    T_i = T₀ (1 − i/n)²
+        Δr/ℓ = −a g + k_i ξ,    ε = c (−a G + k_i Ξ/√N),    k_i² = 2 a s_i h(s_i)
 
     with standard normal ξ and symmetric Ξ (unit Frobenius variance), L ← L exp(ε) at fixed
-    fractional coordinates: noise of one size in the metric |Δr/ℓ|² + N |ε/c|². The drift is that
-    of Langevin dynamics on an energy whose gradient saturates (see
-    :class:`ase_continuousp.training.objectives.score.ScoreMatching`); there is no Metropolis
-    correction, because only the end counts. Each crystal draws from a stream of its
+    fractional coordinates: noise of one size in the metric |Δr/ℓ|² + N |ε/c|². The model was
+    trained to have the gradient h(s) = s/(s + s₀) where a crystal is s away from the truth (see
+    :class:`ase_continuousp.training.objectives.score.ScoreMatching`), so a drift −a h and the
+    noise k_i keep it at the level s_i, which falls linearly. There is no Metropolis correction,
+    because only the end counts. Each crystal draws from a stream of its
     own, so its path does not depend on its neighbors in the batch.
 
     Parameters
@@ -72,7 +73,7 @@ def anneal(
     settings : AnnealSettings
     rng : numpy.random.Generator
     noise : (n_crystals,) array, optional
-        T₀ of each crystal; 0 only quenches it.
+        Level s of the first step of each crystal; 0 only quenches it.
     progress : callable, optional
         Called with the number of steps done, after each.
 
@@ -91,16 +92,16 @@ def anneal(
     >>> anneal(energy, po, short, np.random.default_rng(0)).trace.shape[1]
     1
     """
-    start = np.full(crystals.n_crystals, settings.temperature) if noise is None else noise
+    start = np.full(crystals.n_crystals, settings.level) if noise is None else noise
     start = np.broadcast_to(np.asarray(start, dtype=np.float64), (crystals.n_crystals,))
     draws = _draw(crystals, settings.n_steps, rng)
     found = energy(crystals)
     trace = [found.energy / crystals.counts]
     for i in range(settings.n_steps):
-        temperature = start * (1.0 - i / settings.n_steps) ** 2
         # A crystal that is only to be quenched waits for the others to cool down.
         drift = np.where(start > 0, settings.step, 0.0)
-        kick = settings.kick * temperature
+        level = start + (np.minimum(start, settings.lowest_level) - start) * i / settings.n_steps
+        kick = np.sqrt(2.0 * drift * level**2 / (level + settings.saturation))
         crystals, found = _step(energy, crystals, found, settings, drift, kick, draws[i])
         trace.append(found.energy / crystals.counts)
         if progress is not None:

@@ -24,10 +24,10 @@ class AnnealSettings:
         Noisy steps.
     step : float
         Drift per unit gradient.
-    kick : float
-        Standard deviation of a noisy step at temperature 1.
-    temperature : float
-        Of the first step; it falls as (1 − i/n)².
+    level, lowest_level : float
+        Noise level s of the first and of the last noisy step; it falls linearly.
+    saturation : float
+        s₀ of the gradient h = s/(s + s₀) that the model was trained to have at level s.
     quench_steps : int
         Largest number of noiseless steps after it.
     quench_step : float
@@ -46,20 +46,21 @@ class AnnealSettings:
     """
 
     n_steps: int = 120
-    step: float = 0.15
-    kick: float = 0.3
-    temperature: float = 0.28
-    quench_steps: int = 40
+    step: float = 0.3
+    level: float = 0.15
+    lowest_level: float = 0.03
+    saturation: float = 0.1
+    quench_steps: int = 60
     quench_step: float = 0.08
     strain_scale: float = 0.6
     largest: float = 0.3
     tolerance: float = 0.02
 
     def __post_init__(self) -> None:
-        for name in ("n_steps", "quench_steps", "kick", "temperature"):
+        for name in ("n_steps", "quench_steps", "level", "lowest_level"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative: {getattr(self, name)}")
-        for name in ("step", "quench_step", "strain_scale", "largest", "tolerance"):
+        for name in ("step", "saturation", "quench_step", "strain_scale", "largest", "tolerance"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive: {getattr(self, name)}")
 

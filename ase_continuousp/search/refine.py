@@ -170,7 +170,7 @@ def refine_starts(
     energy : EnergyFunction
     starts : sequence of StartCrystal
     settings : AnnealSettings
-        A start never begins hotter than its temperature.
+        No start begins at a higher level than its.
     rng : numpy.random.Generator
 
     Returns
@@ -182,7 +182,7 @@ def refine_starts(
     made: dict[int, Refined] = {}
     if moving:
         batch = Crystals.concatenate([starts[i].crystals for i in moving])
-        noise = np.minimum([starts[i].noise for i in moving], settings.temperature)
+        noise = np.minimum([starts[i].noise for i in moving], settings.level)
         done = anneal(energy, batch, settings, rng, noise=noise)
         parts = _split(done.crystals, done.evaluation, done.converged, done.trace)
         made.update(
