@@ -81,7 +81,7 @@ def training():
 
 @pytest.fixture(scope="module")
 def library(training):
-    return build_library(training, n_fit=0)
+    return build_library(training, n_fit=0, min_members=1)
 
 
 def random_crystal(rng, n_atoms=6, n_labels=2):
@@ -232,7 +232,7 @@ def test_means_of_distorted_members_are_idealized():
         atoms = bulk("NaCl", "rocksalt", a=edge, cubic=True)
         atoms.set_cell(atoms.cell @ (np.eye(3) + 0.004 * rng.normal(size=(3, 3))), scale_atoms=True)
         salts.append(as_crystals(atoms))
-    library = build_library(Crystals.concatenate(salts), n_fit=0, tolerance=0.1)
+    library = build_library(Crystals.concatenate(salts), n_fit=0, tolerances=[0.1])
     assert library.spacegroups.tolist() == [225]
     assert library.n_atoms.tolist() == [2]
 
@@ -270,8 +270,59 @@ def test_quantization_is_exact_for_special_positions():
     np.testing.assert_allclose(stored / 65520, special, atol=1e-15)
 
 
-def test_rare_prototypes_can_be_left_out(training):
-    assert build_library(training, n_fit=0, min_members=2).n_prototypes == 4
+def test_no_prototype_is_one_crystal(training):
+    library = build_library(training, n_fit=0)
+    assert library.n_prototypes == 4
+    assert library.n_members.min() == 2
+
+
+def wurtzites(*inner):
+    """Return wurtzites that differ by the height of the second element."""
+    pairs = [("Zn", "O"), ("Ga", "N"), ("Al", "P"), ("Cd", "S")]
+    made = [wurtzite(*e, u, 1.6) for e, u in zip(pairs, inner, strict=False)]
+    return Crystals.concatenate([as_crystals(a) for a in made])
+
+
+def height(library, p):
+    """Return u of a wurtzite, the layers of the elements being 1/2 - u apart."""
+    _, fractional, labels = library.structure(p)
+    gaps = np.subtract.outer(fractional[labels == 0, 2], fractional[labels == 1, 2])
+    return 0.5 - np.min(np.abs(gaps - np.rint(gaps)))
+
+
+def test_what_is_left_alone_is_grouped_more_coarsely():
+    batch = wurtzites(0.376, 0.377, 0.40)
+    fine = build_library(batch, n_fit=0, tolerances=[0.05], min_members=1)
+    assert sorted(fine.n_members.tolist()) == [1, 2]
+    both = build_library(wurtzites(0.38, 0.40), n_fit=0, tolerances=[0.05, 0.4])
+    assert both.n_members.tolist() == [2]
+    assert height(both, 0) == pytest.approx(0.39, abs=1e-3)
+
+
+def test_what_stays_alone_is_averaged_with_a_relative():
+    library = build_library(wurtzites(0.376, 0.377, 0.40), n_fit=0, tolerances=[0.05])
+    assert library.n_members.tolist() == [2, 2]
+    assert height(library, 0) == pytest.approx(0.3765, abs=1e-3)
+    assert height(library, 1) == pytest.approx(0.3885, abs=1e-3)
+
+
+def test_nothing_shared_is_refused():
+    with pytest.raises(ValueError, match="crystals must share structures"):
+        build_library(wurtzites(0.376), n_fit=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"tolerances": [0.1, 0.05]}, "tolerances must be positive and ascend"),
+        ({"tolerances": []}, "tolerances must be positive and ascend"),
+        ({"min_members": 0}, "min_members must be 1 to n_averaged=6: 0"),
+        ({"min_members": 7}, "min_members must be 1 to n_averaged=6: 7"),
+    ],
+)
+def test_bad_arguments_of_building_are_refused(training, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        build_library(training, n_fit=0, **arguments)
 
 
 def test_side_must_fit(training):

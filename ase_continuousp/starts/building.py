@@ -1,56 +1,56 @@
-"""Building a prototype library: grouping crystals into classes and averaging their members."""
+"""Building a prototype library: classes of crystals, each with the mean of its members.
+
+No prototype is the geometry of one crystal: each is averaged over at least two. Crystals that are
+nearly the same form the first classes. Those left alone are grouped again and again with wider
+tolerances, and what is alone even then is averaged with its nearest relative in another class.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import spglib
 from ase.geometry import cell_to_cellpar
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from ase_continuousp.crystals import Crystals
-from ase_continuousp.starts.alignment import aligned
-from ase_continuousp.starts.fingerprint import GRID, fingerprints, relabelings
+from ase_continuousp.starts.averaging import Mean, averaged, idealized, symmetrized
 from ase_continuousp.starts.fitting import TrainingSet, fit_substitution, tabulated_vectors
-from ase_continuousp.starts.library import (
-    PrototypeLibrary,
-    anonymized,
-    quantized,
-    stoichiometry,
+from ase_continuousp.starts.grouping import (
+    Anonymous,
+    PrototypeClass,
+    anonymous_of,
+    classes_of,
+    relatives_of,
 )
+from ase_continuousp.starts.library import PrototypeLibrary, quantized
 from ase_continuousp.starts.substitution import Substitution
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 _LOG = logging.getLogger(__name__)
-_LENGTH = 2.5  # ℓ [Å] at which the tolerance of the symmetry search is meant
-_MOST_RELABELINGS = 120
-_WIDER = (8.0, 4.0, 2.0)  # multiples of the symmetry tolerance tried on means of members
-_FARTHEST = 0.2  # members displaced further [ℓ] are not averaged
 
-
-@dataclass
-class PrototypeClass:
-    """Crystals of one structure: the first one leads, each with the element of every label."""
-
-    leader: int
-    members: list[int] = field(default_factory=list)
-    orders: list[tuple[int, ...]] = field(default_factory=list)
+#: Relative distances of fingerprints in a class, tried one after the other on what is left alone.
+TOLERANCES = (0.05, 0.075, 0.1, 0.15, 0.2, 0.3)
+_N_TRIED = 40  # members of a class that are brought to one setting at most
+_N_RELATIVES = 4
+_REACH = 0.4  # of the fingerprints of relatives
+_LOOSE = 0.1  # tolerance to which the mean of relatives is idealized
 
 
 @dataclass(frozen=True)
-class Anonymous:
-    """A crystal without its elements: they are kept beside, in the order of the labels."""
+class _Material:
+    """The training set in the forms that are needed again and again."""
 
-    elements: Integers
-    key: tuple[int, ...]
-    labels: Integers
+    crystals: Crystals
+    anonymous: list[Anonymous]
+    prints: list[NDArray[np.float32]]
+    beside: NDArray[np.bool_]
 
 
 def build_library(
@@ -58,10 +58,10 @@ def build_library(
     path: str | os.PathLike[str] | None = None,
     *,
     side: ArrayLike | None = None,
-    tolerance: float = 0.05,
+    tolerances: Sequence[float] = TOLERANCES,
     symprec: float = 0.03,
     n_averaged: int = 6,
-    min_members: int = 1,
+    min_members: int = 2,
     n_fit: int = 30_000,
     substitution: Substitution | None = None,
     seed: int = 0,
@@ -69,8 +69,10 @@ def build_library(
 ) -> PrototypeLibrary:
     """Return the prototypes of a training set, and write them to a file if a path is given.
 
-    Crystals of one stoichiometry whose fingerprints differ by less than the tolerance form a
-    class. Its members are brought to the setting of the first, averaged and symmetrized.
+    Crystals of one stoichiometry whose fingerprints differ by less than the first tolerance form
+    a class. Its members are brought to the setting of the first, averaged and symmetrized. Where
+    fewer than ``min_members`` can be averaged, the crystals form classes with the next tolerance,
+    and after the last one each is averaged with its nearest relatives. What has none is left out.
 
     Parameters
     ----------
@@ -79,14 +81,16 @@ def build_library(
     side : (n_crystals,) array of bool, optional
         Crystals that are of another kind than those that will be asked for, for instance
         unstable ones: they are learned to count less.
-    tolerance : float
-        Largest relative distance of fingerprints in a class.
+    tolerances : sequence of float
+        Largest relative distances of fingerprints in a class, ascending.
     symprec : float
         Tolerance of the symmetry search [Å at a volume of about 16 Å³ per atom].
     n_averaged : int
         How many members at most are averaged.
     min_members : int
-        Leave out rarer prototypes.
+        How many members at least are averaged. With 1, a lone crystal is a prototype: such a
+        library holds single crystals of the training set and must not be passed on where they
+        must not.
     n_fit : int
         Crystals on which the distance between elements is fitted; 0 leaves it as tabulated.
     substitution : Substitution, optional
@@ -97,6 +101,12 @@ def build_library(
     Returns
     -------
     PrototypeLibrary
+
+    Raises
+    ------
+    ValueError
+        If side does not fit the crystals, the tolerances do not ascend, more members are asked
+        for than are averaged, or there is no prototype at all.
 
     Examples
     --------
@@ -111,28 +121,20 @@ def build_library(
     beside = np.zeros(len(crystals), bool) if side is None else np.asarray(side, dtype=bool)
     if beside.shape != (len(crystals),):
         raise ValueError(f"side must have one value per crystal: {len(crystals)}, {beside.shape}")
-    anonymous, prints = _anonymous(crystals)
-    classes = _classes(crystals, anonymous, prints, tolerance)
-    classes = [c for c in classes if len(c.members) >= min_members]
-    _LOG.info("%d crystals form %d classes", len(crystals), len(classes))
+    if not tolerances or min(np.diff([0.0, *tolerances])) <= 0.0:
+        raise ValueError(f"tolerances must be positive and ascend: {tolerances}")
+    if not 1 <= min_members <= n_averaged:
+        raise ValueError(f"min_members must be 1 to n_averaged={n_averaged}: {min_members}")
+    material = _Material(crystals, *anonymous_of(crystals), beside)
     rng = np.random.default_rng(seed)
-    if substitution is None and n_fit == 0:
-        substitution = Substitution.untrained(tabulated_vectors())
     if substitution is None:
-        known = TrainingSet(
-            [a.elements for a in anonymous],
-            [a.key for a in anonymous],
-            crystals.counts,
-            prints,
-            beside,
-        )
-        substitution = fit_substitution(known, n_fit=n_fit, rng=rng, progress=progress)
+        substitution = _substitution(material, n_fit, rng, progress)
     columns: dict[str, list[NDArray[np.int64]]] = {}
-    for c in tqdm(classes, disable=not progress, desc="prototypes"):
-        for name, values in _row(
-            crystals, anonymous, c, beside, symprec, tolerance, n_averaged, rng
-        ).items():
+    for row in _rows(material, tolerances, symprec, n_averaged, min_members, rng, progress):
+        for name, values in row.items():
             columns.setdefault(name, []).append(values)
+    if not columns:
+        raise ValueError(f"crystals must share structures, min_members={min_members}: none do")
     table = {name: np.concatenate(values) for name, values in columns.items()}
     library = PrototypeLibrary(
         spacegroups=table["spacegroups"].astype(np.uint8),
@@ -151,103 +153,80 @@ def build_library(
     return library
 
 
-def _anonymous(crystals: Crystals) -> tuple[list[Anonymous], list[NDArray[np.float32]]]:
-    """Strip each crystal of its elements and take its fingerprint."""
-    made = []
-    for begin, end in zip(crystals.offsets[:-1], crystals.offsets[1:], strict=True):
-        elements, counts, labels = anonymized(crystals.numbers[begin:end])
-        made.append(Anonymous(elements, stoichiometry(counts)[0], labels))
-    n_labels = np.array([len(a.elements) for a in made])
-    prints: list[NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(made)
-    for n in np.unique(n_labels):
-        chosen = np.flatnonzero(n_labels == n)
-        labels = np.concatenate([made[b].labels for b in chosen])
-        rows = fingerprints(crystals.select(chosen), labels, int(n)).astype(np.float32)
-        for b, row in zip(chosen, rows, strict=True):
-            prints[b] = row
-    return made, prints
+def _substitution(
+    material: _Material, n_fit: int, rng: np.random.Generator, progress: bool
+) -> Substitution:
+    if n_fit == 0:
+        return Substitution.untrained(tabulated_vectors())
+    known = TrainingSet(
+        [a.elements for a in material.anonymous],
+        [a.key for a in material.anonymous],
+        material.crystals.counts,
+        material.prints,
+        material.beside,
+    )
+    return fit_substitution(known, n_fit=n_fit, rng=rng, progress=progress)
 
 
-def _classes(
-    crystals: Crystals,
-    anonymous: list[Anonymous],
-    prints: list[NDArray[np.float32]],
-    tolerance: float,
-) -> list[PrototypeClass]:
-    """Put each crystal into the class of the nearest leader, or let it lead a new one.
+def _rows(
+    material: _Material,
+    tolerances: Sequence[float],
+    symprec: float,
+    n_averaged: int,
+    min_members: int,
+    rng: np.random.Generator,
+    progress: bool,
+) -> Iterator[dict[str, NDArray[np.int64]]]:
+    """Yield what the library stores of each class, finest classes first."""
+    crystals, anonymous, prints = material.crystals, material.anonymous, material.prints
+    left = list(range(len(crystals)))
+    for tolerance in tolerances:
+        classes = classes_of(left, crystals.counts, anonymous, prints, tolerance)
+        settled: set[int] = set()
+        for c in tqdm(classes, disable=not progress, desc=f"prototypes {tolerance}"):
+            if len(c.members) < min_members:
+                continue
+            others = (1 + rng.permutation(len(c.members) - 1)[:_N_TRIED]).tolist()
+            mean = averaged(crystals, anonymous, c, others, n_averaged)
+            if len(mean.used) < min_members:
+                continue
+            if tolerance > tolerances[0]:
+                # So far apart, only what can be brought to one setting is of one structure.
+                c = _only(c, mean.used)
+            settled.update(c.members)
+            yield _row(material, c, mean, symprec, tolerance)
+        left = [b for b in left if b not in settled]
+        _LOG.info("tolerance %g: %d of %d are alone", tolerance, len(left), len(crystals))
+    alone = relatives_of(left, crystals.counts, anonymous, prints, _N_RELATIVES, _REACH)
+    for c in tqdm(alone, disable=not progress, desc="relatives", total=len(left)):
+        means = [
+            averaged(crystals, anonymous, c, [m], 2) for m in range(1, len(c.members))
+        ]  # each with the leader alone, to learn which is nearest
+        order = sorted(
+            (m for m in range(len(means)) if len(means[m].used) == 2),
+            key=lambda m: means[m].displacement,
+        )
+        mean = averaged(crystals, anonymous, c, [m + 1 for m in order], min_members)
+        if len(mean.used) >= min_members:
+            yield _row(material, _only(c, mean.used), mean, symprec, _LOOSE)
 
-    Small cells come first, so that a supercell joins the class of its primitive cell.
-    """
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for b in np.argsort(crystals.counts, kind="stable").tolist():
-        groups.setdefault(anonymous[b].key, []).append(b)
-    classes: list[PrototypeClass] = []
-    for key, group in sorted(groups.items()):
-        orders = relabelings(key)
-        orders = orders if len(orders) <= _MOST_RELABELINGS else orders[:1]
-        leaders = np.empty((len(group), len(key) ** 2 * len(GRID)), np.float32)
-        norms = np.empty(len(group), np.float32)
-        found: list[PrototypeClass] = []
-        for b in group:
-            # Row k of a relabeled fingerprint is what stood at label order[k].
-            rows = np.stack([prints[b][np.ix_(o, o)].ravel() for o in orders])
-            norm = float(np.sum(rows[0] ** 2))
-            best, which, order = tolerance**2, -1, 0
-            if found:
-                known = norms[: len(found)]
-                squares = norm + known - 2.0 * rows @ leaders[: len(found)].T
-                squares = squares / np.sqrt(norm * known + 1e-30)
-                order, which = divmod(int(np.argmin(squares)), len(found))
-                best = float(squares[order, which])
-            if not found or best >= tolerance**2:
-                leaders[len(found)], norms[len(found)] = rows[0], norm
-                which, order = len(found), 0
-                found.append(PrototypeClass(b))
-            found[which].members.append(b)
-            found[which].orders.append(orders[order])
-        classes += found
-    return classes
+
+def _only(c: PrototypeClass, places: Sequence[int]) -> PrototypeClass:
+    return PrototypeClass(c.leader, [c.members[m] for m in places], [c.orders[m] for m in places])
 
 
 def _row(
-    crystals: Crystals,
-    anonymous: list[Anonymous],
-    c: PrototypeClass,
-    beside: NDArray[np.bool_],
-    symprec: float,
-    tolerance: float,
-    n_averaged: int,
-    rng: np.random.Generator,
+    material: _Material, c: PrototypeClass, mean: Mean, symprec: float, tolerance: float
 ) -> dict[str, NDArray[np.int64]]:
     """Return what the library stores of one class."""
-    others = list(range(1, len(c.members)))
-    if len(others) >= n_averaged:
-        others = rng.choice(others, n_averaged - 1, replace=False).tolist()
-    counts = np.bincount(anonymous[c.leader].labels)
-    cell, reference = _sorted(crystals, c.leader, anonymous[c.leader].labels)
-    unit = cell * np.cbrt(len(reference) / abs(np.linalg.det(cell)))
-    metrics, settings = [unit @ unit.T], [reference]
-    for m in others:
-        # The label that each label of the member takes in the class.
-        place = np.argsort(c.orders[m])
-        other = _sorted(crystals, c.members[m], place[anonymous[c.members[m]].labels])
-        if len(other[1]) != len(reference):
-            continue
-        like = aligned(cell, reference, *other, counts)
-        if like is not None and like[2] < _FARTHEST:
-            metrics.append(like[0])
-            settings.append(like[1])
-    mean_cell = np.linalg.cholesky(np.mean(metrics, axis=0))
-    mean = np.mean(settings, axis=0)
-    labels = np.repeat(np.arange(len(counts)), counts)
-    if len(metrics) > 1:
-        ideal = _idealized(mean_cell, mean, labels, symprec, tolerance)
+    geometry = (mean.cell, mean.fractional, mean.labels)
+    if len(mean.used) > 1:
+        cell, fractional, labels, number = idealized(*geometry, symprec, min(tolerance, _LOOSE))
     else:
-        ideal = _symmetrized(mean_cell, mean, labels, symprec)
-    cell, fractional, labels, number = ideal
+        cell, fractional, labels, number = symmetrized(*geometry, symprec)
     shape, sites = quantized(cell_to_cellpar(cell), fractional)
     pairs = zip(c.members, c.orders, strict=True)
-    elements = np.stack([anonymous[b].elements[list(order)] for b, order in pairs])
+    elements = np.stack([material.anonymous[b].elements[list(order)] for b, order in pairs])
     return {
         "spacegroups": np.array([number]),
         "shapes": shape,
@@ -256,58 +235,5 @@ def _row(
         "n_labels": np.array([elements.shape[1]]),
         "n_members": np.array([len(elements)]),
         "elements": elements.ravel(),
-        "side": beside[c.members].astype(np.int64),
+        "side": material.beside[c.members].astype(np.int64),
     }
-
-
-def _sorted(crystals: Crystals, b: int, labels: Integers) -> tuple[Floats, Floats]:
-    """Return cell and fractional coordinates of a crystal, sorted by label."""
-    order = np.argsort(labels, kind="stable")
-    positions = crystals.positions[crystals.offsets[b] : crystals.offsets[b + 1]][order]
-    cell = crystals.cells[b]
-    return cell, positions @ np.linalg.inv(cell)
-
-
-def _idealized(
-    cell: Floats, fractional: Floats, labels: Integers, symprec: float, tolerance: float
-) -> tuple[Floats, Floats, Integers, int]:
-    """Return the most symmetric cell that is still of the class.
-
-    The mean of distorted members may be as near to the undistorted structure as they are to each
-    other; then that is what they have in common.
-    """
-    own = _print(cell, fractional, labels)
-    for wider in _WIDER:
-        ideal = _symmetrized(cell, fractional, labels, wider * symprec)
-        distance = np.linalg.norm(_print(*ideal[:3]) - own) / np.linalg.norm(own)
-        if distance < tolerance:
-            return ideal
-    return _symmetrized(cell, fractional, labels, symprec)
-
-
-def _print(cell: Floats, fractional: Floats, labels: Integers) -> Floats:
-    one = Crystals.single(fractional @ cell, cell, labels)
-    return fingerprints(one, labels, int(labels.max()) + 1)
-
-
-def _symmetrized(
-    cell: Floats, fractional: Floats, labels: Integers, symprec: float
-) -> tuple[Floats, Floats, Integers, int]:
-    """Return the idealized primitive cell at one Å³ per atom, sorted by label, and its group."""
-    number = 1
-    for tolerance in (symprec, symprec / 5.0, symprec / 50.0):
-        raw: Any = (cell * _LENGTH, fractional, labels + 1)
-        dataset = spglib.get_symmetry_dataset(raw, symprec=tolerance)
-        if dataset is None:
-            continue
-        # The idealized conventional cell is exactly symmetric: its own symmetry is found fast.
-        whole: Any = (dataset.std_lattice, dataset.std_positions, dataset.std_types)
-        ideal = spglib.find_primitive(whole, symprec=1e-4)
-        if ideal is not None:
-            number = int(dataset.number)
-            cell, fractional = np.asarray(ideal[0]), np.asarray(ideal[1])
-            labels = np.asarray(ideal[2], dtype=np.int64) - 1
-            break
-    order = np.argsort(labels, kind="stable")
-    cell = cell * np.cbrt(len(labels) / abs(np.linalg.det(cell)))
-    return cell, fractional[order], labels[order], number
