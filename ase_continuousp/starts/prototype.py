@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,10 +38,11 @@ class VolumeModel(Protocol):
 
 @dataclass(frozen=True)
 class Decorated:
-    """A prototype with the elements of a composition on its labels."""
+    """A prototype with the elements of a composition on its labels, and the units in its cell."""
 
     prototype: int
     elements: Integers
+    multiple: int
 
 
 class PrototypeStart:
@@ -106,12 +107,37 @@ class PrototypeStart:
         ValueError
             If a number is no atomic number or n is negative.
         """
-        numbers = np.asarray(numbers, dtype=np.int64).reshape(-1)
-        if len(numbers) == 0 or numbers.min() < 1 or numbers.max() >= len(self.library.vectors):
-            raise ValueError(f"numbers must be at least one atomic number: {numbers.tolist()}")
+        del rng
+        return self.generate_any(numbers, [1], n)
+
+    def generate_any(self, unit: ArrayLike, multiples: Sequence[int], n: int) -> list[StartCrystal]:
+        """Return up to n different crystals whose cells hold any of several numbers of units.
+
+        All cell sizes are one question: a prototype has as many atoms as its primitive cell, and
+        the probabilities of all starts together are at most 1. Only a prototype whose primitive
+        cell is no multiple asked for is repeated to the smallest that is.
+
+        Parameters
+        ----------
+        unit : (n_atoms,) array of int
+            Atomic numbers of one unit.
+        multiples : sequence of int
+            Units in the cell.
+        n : int
+
+        Raises
+        ------
+        ValueError
+            If a number is no atomic number, n is negative, or there is no positive multiple.
+        """
+        unit = np.asarray(unit, dtype=np.int64).reshape(-1)
+        if len(unit) == 0 or unit.min() < 1 or unit.max() >= len(self.library.vectors):
+            raise ValueError(f"numbers must be at least one atomic number: {unit.tolist()}")
         if n < 0:
             raise ValueError(f"n must not be negative: {n}")
-        candidates, probabilities = self._candidates(numbers)
+        if len(multiples) == 0 or min(multiples) < 1:
+            raise ValueError(f"multiples must be at least one positive number: {multiples}")
+        candidates, probabilities = self._candidates(unit, multiples)
         if not candidates or n == 0:
             return []
         distances = self._distances(candidates)
@@ -127,7 +153,7 @@ class PrototypeStart:
             kept.append(place)
             made.append(
                 StartCrystal(
-                    crystals=self._build(candidates[place], numbers),
+                    crystals=self._build(candidates[place], unit),
                     kind="prototype",
                     noise=self.noise,
                     distance=-math.log(probability),
@@ -143,18 +169,23 @@ class PrototypeStart:
         group = int(self.library.spacegroups[prototype])
         return f"{names} {Spacegroup(group).symbol.replace(' ', '')} {group}"
 
-    def _candidates(self, numbers: Integers) -> tuple[list[Decorated], Floats]:
+    def _candidates(
+        self, unit: Integers, multiples: Sequence[int]
+    ) -> tuple[list[Decorated], Floats]:
         """Return the likeliest decorated prototypes and their probabilities."""
-        elements, counts, _ = anonymized(numbers)
+        elements, counts, _ = anonymized(unit)
+        sizes = len(unit) * np.unique(multiples)
         key, _ = stoichiometry(counts)
         orders = np.array(relabelings(key)[:_MOST_RELABELINGS])
         fractions = np.array(key) / sum(key)
         targets = elements[orders]
         target = tuple(sorted(zip(elements.tolist(), key, strict=True)))
-        parts, sides, owner = [], [], []
+        parts, sides, owner, fitting = [], [], [], {}
         for p in self.library.of_stoichiometry(key):
-            if len(numbers) % self.library.n_atoms[p]:
+            possible = sizes[sizes % self.library.n_atoms[p] == 0]
+            if len(possible) == 0:
                 continue
+            fitting[p] = int(possible[0]) // len(unit)
             rows, side = self.library.members(p)
             if target in self._left_out:
                 stays = ~np.all(np.sort(rows, axis=1) == np.sort(elements), axis=1)
@@ -171,7 +202,7 @@ class PrototypeStart:
             targets,
             np.concatenate(parts),
             fractions,
-            same_cell=self.library.n_atoms[prototype] == len(numbers),
+            same_cell=np.isin(self.library.n_atoms[prototype], sizes),
             side=np.concatenate(sides),
         )
         together = np.logaddexp.reduceat(weights, begin, axis=1)
@@ -179,7 +210,7 @@ class PrototypeStart:
         best = np.argsort(-together, axis=None, kind="stable")[:_N_COMPARED]
         order, place = np.unravel_index(best, together.shape)
         made = [
-            Decorated(int(prototype[begin[c]]), targets[o])
+            Decorated(int(prototype[begin[c]]), targets[o], fitting[int(prototype[begin[c]])])
             for o, c in zip(order, place, strict=True)
         ]
         return made, np.exp(together[order, place] - total)
@@ -201,8 +232,9 @@ class PrototypeStart:
         relative: Floats = np.sqrt(np.maximum(squares, 0.0) / np.sqrt(norms[:, None] * norms))
         return relative
 
-    def _build(self, candidate: Decorated, numbers: Integers) -> Crystals:
-        """Return the crystal with its atoms in the order of the numbers asked for."""
+    def _build(self, candidate: Decorated, unit: Integers) -> Crystals:
+        """Return the crystal with its atoms in the order of the units asked for."""
+        numbers = np.tile(unit, candidate.multiple)
         cell, fractional, labels = self.library.structure(candidate.prototype)
         cell, fractional, labels = _repeated(cell, fractional, labels, len(numbers))
         volume = len(numbers) * math.exp(self.priors.log_volume_per_atom(numbers))
