@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -39,7 +38,7 @@ from ase_continuousp.search.composition import (
 )
 from ase_continuousp.search.dedupe import equivalence_classes
 from ase_continuousp.search.predict import predict, rank_refined
-from ase_continuousp.search.rank import EnergyRanking, EvidenceRanking
+from ase_continuousp.search.rank import EnergyRanking
 from ase_continuousp.search.refine import Refined, anneal_settings, batches_of, refine_starts
 from ase_continuousp.search.sample import sample
 from ase_continuousp.search.sources import Sources, sources_of_model
@@ -182,29 +181,6 @@ def test_starts_of_level_zero_are_taken_as_built() -> None:
     assert abs(done[1].crystals.volumes[0] - built[1].volumes[0]) > 1.0
 
 
-def test_evidence_adds_up_and_prototypes_represent_their_class() -> None:
-    def one(kind: str, energy: float, distance: float | None = None) -> Refined:
-        made = refined(rutile(), energy)
-        start = StartCrystal(made.crystals, kind, noise=0.0, distance=distance)
-        return replace(made, start=start)
-
-    likely, unlikely = one("prototype", -1.0, 0.5), one("prototype", -3.0, 3.0)
-    low, high = one("random", -2.0), one("random", -1.0)
-    ranked = EvidenceRanking()([[low], [unlikely], [high, likely]])
-    assert [r.head for r in ranked] == [likely, low, unlikely]
-    p = np.exp(-np.array([0.5, 3.0]))
-    left = 0.2 * (1 - p.sum()) * np.array([1.0, np.exp(-1 / 0.03)])
-    left /= 1 + np.exp(-1 / 0.03)
-    expected = [p[0] + left[1], left[0], p[1]]
-    np.testing.assert_allclose([r.probability for r in ranked], expected)
-
-
-def test_without_prototypes_the_lowest_energy_is_first() -> None:
-    classes = [[refined(rutile(), energy)] for energy in (-1.0, -3.0, -2.0)]
-    ranked = EvidenceRanking()(classes)
-    assert [r.head.energy_per_atom for r in ranked] == [-3.0, -2.0, -1.0]
-
-
 def test_settings_of_the_card_and_of_the_caller(model: Path) -> None:
     trained = load_model(model)
     assert anneal_settings(trained).n_steps == 4
@@ -301,9 +277,11 @@ def test_ranking_drops_what_is_no_crystal(model: Path) -> None:
     needle = perovskite()
     needle.set_cell([1.0, 1.0, 60.0], scale_atoms=True)
     lost = refined(perovskite(), np.nan)
-    ranked = rank_refined([refined(swollen, -9.0), refined(fine, -1.0), lost], priors)
+    ranked = rank_refined(
+        [refined(swollen, -9.0), refined(fine, -1.0), lost], priors, EnergyRanking()
+    )
     assert [one.head.energy_per_atom for one in ranked] == [-1.0]
-    assert rank_refined([refined(needle, -5.0)], priors) == []
+    assert rank_refined([refined(needle, -5.0)], priors, EnergyRanking()) == []
 
 
 def test_ranking_counts_duplicates_and_orders_by_energy(model: Path) -> None:

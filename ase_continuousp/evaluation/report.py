@@ -14,6 +14,40 @@ from ase_continuousp.evaluation.match import STRICT_RMS
 
 
 @dataclass(frozen=True)
+class Sample:
+    """One sample of a test crystal.
+
+    Parameters
+    ----------
+    start : str
+        Kind of its start.
+    energy_per_atom : float
+    rms : float or None
+        Distance from the true crystal; None if it does not match.
+    """
+
+    start: str
+    energy_per_atom: float
+    rms: float | None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What spoke for a class of equal samples, and whether it was right.
+
+    Parameters
+    ----------
+    evidence : tuple of float
+        See :class:`ase_continuousp.search.rank.Evidence`.
+    is_right : bool
+        Whether its representative matches the true crystal.
+    """
+
+    evidence: tuple[float, ...]
+    is_right: bool
+
+
+@dataclass(frozen=True)
 class Row:
     """What became of one test crystal.
 
@@ -34,10 +68,16 @@ class Row:
         Kind of start of the sample ranked first; empty if there is no sample.
     top1_energy : float or None
         Energy per atom of the sample ranked first.
+    top1_probability : float or None
+        What the ranking thought of its being right.
     n_samples : int
         Samples compared; fewer than k where an element is unknown or a sample went astray.
     controls : dict
         RMS distance of the single crystal that each control made, or None.
+    samples : tuple of Sample
+        In the order in which they were drawn.
+    classes : tuple of Judged
+        Equal samples together, in the order of their rank.
     """
 
     index: int
@@ -50,7 +90,10 @@ class Row:
     top1_start: str
     top1_energy: float | None
     n_samples: int
+    top1_probability: float | None = None
     controls: dict[str, float | None] = field(default_factory=dict)
+    samples: tuple[Sample, ...] = ()
+    classes: tuple[Judged, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from ase_continuousp import io
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.evaluation.match import match, rms_distance
-from ase_continuousp.evaluation.report import Row
+from ase_continuousp.evaluation.report import Judged, Row, Sample
 from ase_continuousp.model.checkpoint import TrainedModel
 from ase_continuousp.sampling.annealing import AnnealSettings
-from ase_continuousp.search.predict import is_reasonable
-from ase_continuousp.search.rank import EvidenceRanking
+from ase_continuousp.search.predict import is_reasonable, rank_refined
+from ase_continuousp.search.rank import Ranked, Ranking, evidence, ranking_of_model
 from ase_continuousp.search.refine import Job, Refined, batches_of, model_key, run_job
 from ase_continuousp.search.sources import PROTOTYPES, Sources, sources_of_model
 from ase_continuousp.starts import StartCrystal
@@ -39,6 +39,8 @@ class Task:
         a chain of.
     controls : tuple of dict
         Of each test crystal: the crystals made by the controls.
+    ranking : Ranking
+        Of the samples of one test crystal.
     """
 
     rows: tuple[int, ...]
@@ -47,6 +49,7 @@ class Task:
     owners: tuple[int, ...]
     samples: tuple[int, ...]
     controls: tuple[dict[str, Crystals], ...]
+    ranking: Ranking
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ def make_tasks(recipe: Recipe, truths: Crystals, rows: NDArray[np.int64]) -> Ite
             tuple(owners),
             tuple(samples),
             tuple(controls),
+            ranking_of_model(recipe.model.card),
         )
 
 
@@ -168,17 +172,22 @@ def judge(task: Task, refined: Sequence[Refined], priors: Priors) -> list[Row]:
             if owner == place and is_reasonable(one, priors):
                 chains.setdefault(sample, []).append(one)
         samples = [min(found, key=lambda one: one.energy) for found in chains.values()]
-        rows.append(_row(index, truth, samples, task.controls[place]))
+        ranked = rank_refined(samples, priors, task.ranking)
+        rows.append(_row(index, truth, samples, ranked, task.controls[place]))
     return rows
 
 
 def _row(
-    index: int, truth: Crystals, samples: Sequence[Refined], controls: dict[str, Crystals]
+    index: int,
+    truth: Crystals,
+    samples: Sequence[Refined],
+    ranked: Sequence[Ranked],
+    controls: dict[str, Crystals],
 ) -> Row:
-    ranked = [one.head for one in EvidenceRanking()([[sample] for sample in samples])]
-    first = match(ranked[0].crystals if ranked else None, truth)
-    others = [rms_distance(one.crystals, truth) for one in ranked[1:]]
-    matched = [rms for rms in (first.rms, *others) if rms is not None]
+    first = match(ranked[0].head.crystals if ranked else None, truth)
+    distances = {id(one): rms_distance(one.crystals, truth) for one in samples}
+    matched = [rms for rms in distances.values() if rms is not None]
+    reasons = evidence([one.members for one in ranked])
     [atoms] = io.to_atoms(truth)
     return Row(
         index=index,
@@ -188,8 +197,16 @@ def _row(
         top1_rms=first.rms,
         spacegroup=first.spacegroup,
         true_spacegroup=first.true_spacegroup,
-        top1_start=ranked[0].start.kind if ranked else "",
-        top1_energy=ranked[0].energy_per_atom if ranked else None,
-        n_samples=len(ranked),
+        top1_start=ranked[0].head.start.kind if ranked else "",
+        top1_energy=ranked[0].head.energy_per_atom if ranked else None,
+        top1_probability=ranked[0].probability if ranked else None,
+        n_samples=len(samples),
         controls={name: rms_distance(made, truth) for name, made in controls.items()},
+        samples=tuple(
+            Sample(one.start.kind, one.energy_per_atom, distances[id(one)]) for one in samples
+        ),
+        classes=tuple(
+            Judged(tuple(reason.as_array().tolist()), distances[id(one.head)] is not None)
+            for reason, one in zip(reasons, ranked, strict=True)
+        ),
     )

@@ -21,7 +21,7 @@ from ase_continuousp.search.composition import (
     unit_frequencies,
 )
 from ase_continuousp.search.dedupe import equivalence_classes
-from ase_continuousp.search.rank import EvidenceRanking, Ranked, Ranking
+from ase_continuousp.search.rank import Ranked, Ranking, ranking_of_model
 from ase_continuousp.search.refine import Refined, anneal_settings, refine_all
 from ase_continuousp.search.sources import read_priors, sources_of_model
 from ase_continuousp.search.symmetry import spacegroup as spacegroup_of
@@ -126,7 +126,8 @@ def predict(
         progress=progress,
     )
     frequencies = unit_frequencies(unit, units, priors.shapes)
-    ranking = EvidenceRanking({z * len(unit): share for z, share in frequencies.items()})
+    sizes = {z * len(unit): share for z, share in frequencies.items()}
+    ranking = ranking_of_model(trained.card, sizes)
     return [
         make_candidate(
             one.head,
@@ -138,9 +139,7 @@ def predict(
     ]
 
 
-def rank_refined(
-    refined: Sequence[Refined], priors: Priors, ranking: Ranking | None = None
-) -> list[Ranked]:
+def rank_refined(refined: Sequence[Refined], priors: Priors, ranking: Ranking) -> list[Ranked]:
     """Drop what is no crystal, merge duplicates and order the rest, best first.
 
     Parameters
@@ -149,15 +148,14 @@ def rank_refined(
         All of one composition, in any number of formula units.
     priors : Priors
         For the expected volume.
-    ranking : Ranking, optional
-        :class:`EvidenceRanking` of equal cell sizes if not given.
+    ranking : Ranking
     """
     kept = [one for one in refined if is_reasonable(one, priors)]
     if len(kept) < len(refined):
         logger.info("%d of %d crystals were out of bounds", len(refined) - len(kept), len(refined))
     energies = [one.energy_per_atom for one in kept]
     classes = equivalence_classes([one.crystals for one in kept], energies)
-    return (ranking or EvidenceRanking())([[kept[i] for i in members] for members in classes])
+    return ranking([[kept[i] for i in members] for members in classes])
 
 
 def is_reasonable(refined: Refined, priors: Priors) -> bool:

@@ -42,6 +42,8 @@ class Refined:
         Where it came from.
     trace : (n_evaluations,) array
         Energy per atom along the way.
+    basin_energy : float, optional
+        Of the minimum that a quench from here leads to, if it is another than here.
     """
 
     crystals: Crystals
@@ -51,11 +53,18 @@ class Refined:
     converged: bool
     start: StartCrystal
     trace: Floats
+    basin_energy: float | None = None
 
     @property
     def energy_per_atom(self) -> float:
         """Energy divided by the number of atoms."""
         return self.energy / self.crystals.n_atoms
+
+    @property
+    def basin_energy_per_atom(self) -> float:
+        """Energy of the minimum that a quench leads to, divided by the number of atoms."""
+        energy = self.energy if self.basin_energy is None else self.basin_energy
+        return energy / self.crystals.n_atoms
 
     @property
     def is_finite(self) -> bool:
@@ -163,7 +172,8 @@ def refine_starts(
     """Anneal and quench a batch of starts, each from its own level of noise.
 
     Starts of level 0 are taken as they are: prototypes are built with averaged positions, and a
-    quench with a small model moves them away from the truth.
+    quench with a small model moves them away from the truth. Where a quench would lead is
+    judged all the same, by its energy.
 
     Parameters
     ----------
@@ -191,8 +201,11 @@ def refine_starts(
     if still:
         batch = Crystals.concatenate([starts[i].crystals for i in still])
         found = energy(batch)
-        trace = (found.energy / batch.counts)[None, :]
-        parts = _split(batch, found, np.ones(len(still), dtype=bool), trace)
+        quenched = anneal(
+            energy, batch, replace(settings, n_steps=0), rng, noise=np.zeros(len(still))
+        )
+        ready = np.ones(len(still), dtype=bool)
+        parts = _split(batch, found, ready, quenched.trace, quenched.evaluation.energy)
         made.update(
             (i, Refined(start=starts[i], **part)) for i, part in zip(still, parts, strict=True)
         )
@@ -200,7 +213,11 @@ def refine_starts(
 
 
 def _split(
-    crystals: Crystals, found: Evaluation, converged: NDArray[np.bool_], trace: Floats
+    crystals: Crystals,
+    found: Evaluation,
+    converged: NDArray[np.bool_],
+    trace: Floats,
+    basins: Floats | None = None,
 ) -> list[dict[str, Any]]:
     return [
         {
@@ -210,6 +227,7 @@ def _split(
             "stress": found.stress[b],
             "converged": bool(converged[b]),
             "trace": trace[:, b].copy(),
+            "basin_energy": None if basins is None else float(basins[b]),
         }
         for b in range(len(crystals))
     ]

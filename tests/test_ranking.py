@@ -1,0 +1,89 @@
+"""The calibrated ranking: what counts, and that fitting finds the law that made the answers."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ase_continuousp.crystals import Crystals
+from ase_continuousp.search.calibration import fit_ranking
+from ase_continuousp.search.rank import DEFAULT, CalibratedRanking, evidence, ranking_of_model
+from ase_continuousp.search.refine import Refined
+from ase_continuousp.starts import StartCrystal
+
+CUBE = Crystals.single([[0, 0, 0]], 3.0 * np.eye(3), [84])
+
+
+def found(kind, energy, distance=None, force=0.0, basin=None):
+    start = StartCrystal(CUBE, kind, noise=0.0, distance=distance)
+    forces = np.array([[force, 0.0, 0.0]])
+    return Refined(
+        CUBE, energy, forces, np.zeros((3, 3)), True, start, np.zeros(1), basin_energy=basin
+    )
+
+
+def test_evidence_is_what_the_members_say():
+    likely, unlikely = found("prototype", -1.0, 0.5, 0.1, -1.5), found("prototype", -1.0, 3.0, 9.0)
+    low, high = found("random", -2.0), found("random", -1.2)
+    known, generated = evidence([[unlikely, high, likely], [low]])
+    assert known.known == pytest.approx(np.exp(-0.5) + np.exp(-3.0))
+    assert known.lead == pytest.approx(0.5)  # by the basins
+    assert known.strain == pytest.approx(0.3)  # ℓ times the force on the likeliest prototype
+    assert (known.n_generated, generated.n_generated) == (1, 1)
+    assert (generated.known, generated.lead, generated.strain) == (0.0, 0.0, 0.0)
+
+
+def test_cell_sizes_weigh_prototypes():
+    [one] = evidence([[found("prototype", 0.0, 0.0)]], {1: 0.25})
+    assert one.known == 0.25
+
+
+def test_probabilities_are_a_softmax_with_none_and_prototypes_represent():
+    ranking = CalibratedRanking((0.5, 1.0, -1.0, 0.0, -3.0, 0.0, 0.0))
+    prototype, random = found("prototype", 0.0, 0.2), found("random", 0.0)
+    ranked = ranking([[found("random", 0.4)], [random, prototype]])
+    scores = np.array([-0.2, -1.0 - 3.0 * 0.3])  # the lead is bounded
+    expected = np.exp(scores) / (np.exp(scores).sum() + np.exp(0.5))
+    np.testing.assert_allclose([one.probability for one in ranked], expected)
+    assert ranked[0].head is prototype
+
+
+def test_far_scores_do_not_overflow():
+    [one] = CalibratedRanking((-4000.0, 1e4, 0, 0, 0, 0, 0))([[found("prototype", 0.0, 0.3)]])
+    assert one.probability == 1.0
+
+
+def test_fit_finds_the_constants_that_made_the_answers():
+    rng = np.random.default_rng(0)
+    truth = np.array([-0.5, 1.5, -2.0])
+    searches = []
+    for _ in range(6000):
+        x = rng.normal(size=(4, 2))
+        z = np.concatenate([[truth[0]], x @ truth[1:]])
+        answer = rng.choice(5, p=np.exp(z) / np.exp(z).sum())
+        searches.append((x, np.arange(1, 5) == answer))
+    constants, loss = fit_ranking(searches)
+    np.testing.assert_allclose(constants, truth, atol=0.12)
+    assert loss < np.log(5)
+
+
+def test_fit_needs_searches():
+    with pytest.raises(ValueError, match="searches must hold"):
+        fit_ranking([([], [])])
+
+
+def test_constants_come_from_the_card():
+    assert tuple(ranking_of_model({}).constants) == DEFAULT
+    own = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
+    assert ranking_of_model({"ranking": {"constants": own}}).constants.tolist() == own
+    with pytest.raises(ValueError, match="constants must be 7 numbers: 2"):
+        ranking_of_model({"ranking": {"constants": [1.0, 2.0]}})
+
+
+def test_order_does_not_depend_on_a_shift_of_all_energies():
+    classes = [[found("random", e)] for e in (-1.0, -1.2, -1.1)]
+    moved = [[replace(members[0], energy=members[0].energy + 7.0)] for members in classes]
+    ranking = CalibratedRanking(DEFAULT)
+    first = [one.score for one in ranking(classes)]
+    np.testing.assert_allclose([one.score for one in ranking(moved)], first, atol=1e-12)
+    assert ranking(classes)[0].head.energy == -1.2
