@@ -393,6 +393,15 @@ def test_probabilities_are_calibrated_shares():
         assert fitted.probabilities([share])[0] == pytest.approx(share**2, abs=0.05)
 
 
+def test_calibration_bears_shares_near_zero_and_one():
+    rng = np.random.default_rng(SEED)
+    truth = rng.random(2_000)
+    logits = 4.0 * np.log(truth / (1.0 - truth))  # far too sure
+    offset, slope = calibration(1.0 / (1.0 + np.exp(-logits)), rng.random(2_000) < truth)
+    assert offset == pytest.approx(0.0, abs=0.15)
+    assert slope == pytest.approx(0.25, abs=0.03)
+
+
 # -- starts
 
 

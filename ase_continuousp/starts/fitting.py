@@ -330,10 +330,20 @@ def calibration(shares: ArrayLike, matched: ArrayLike, n_steps: int = 50) -> tup
     columns = np.stack([np.ones_like(share), np.log(share / (1.0 - share))], axis=1)
     hit = np.asarray(matched, dtype=np.float64)
     theta = np.array([0.0, 1.0])
-    for _ in range(n_steps):
-        p = 1.0 / (1.0 + np.exp(-columns @ theta))
+
+    def loss(theta: Floats) -> float:
         # A weak prior on (0, 1) keeps the fit finite where all matched.
+        z = columns @ theta
+        prior = 0.5 * np.sum((theta - [0.0, 1.0]) ** 2)
+        return float(np.sum(np.logaddexp(0.0, z) - hit * z) + prior)
+
+    for _ in range(n_steps):
+        p = 0.5 * (1.0 + np.tanh(0.5 * columns @ theta))
         gradient = columns.T @ (hit - p) - (theta - [0.0, 1.0])
         hessian = (columns * (p * (1.0 - p))[:, None]).T @ columns + np.eye(2)
-        theta = theta + np.linalg.solve(hessian, gradient)
+        step = np.linalg.solve(hessian, gradient)
+        # Shares near 0 or 1 make full Newton steps overshoot.
+        while loss(theta + step) > loss(theta) and np.max(np.abs(step)) > 1e-9:
+            step = 0.5 * step
+        theta = theta + step
     return float(theta[0]), float(theta[1])
