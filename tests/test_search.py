@@ -35,13 +35,14 @@ from ase_continuousp.search.composition import (
     choose_units,
     formula_unit,
     parse_formula,
+    unit_frequencies,
 )
 from ase_continuousp.search.dedupe import equivalence_classes
 from ase_continuousp.search.predict import predict, rank_refined
 from ase_continuousp.search.rank import EnergyRanking
 from ase_continuousp.search.refine import Refined, anneal_settings, batches_of, refine_starts
 from ase_continuousp.search.sample import sample
-from ase_continuousp.search.sources import Sources, sources_of_model
+from ase_continuousp.search.sources import Sources, shared_out, sources_of_model
 from ase_continuousp.search.symmetry import spacegroup
 from ase_continuousp.starts import StartCrystal
 from ase_continuousp.starts.building import build_library
@@ -114,17 +115,36 @@ def test_unknown_element_lists_the_supported_ones() -> None:
         check_elements([92, 8], (8, 1), "m")
 
 
-def test_formula_units_follow_the_training_frequency() -> None:
-    patterns = {"1-1-3": [(0, 5)], "4-4-12": [(0, 50)], "3-3-9": [(1, 1)]}
+def test_all_cells_of_at_most_twenty_atoms_are_tried() -> None:
+    assert choose_units(parse_formula("SrTiO3")) == [1, 2, 3, 4]
+    assert choose_units(parse_formula("Si")) == list(range(1, 21))
+    assert choose_units([6] * 30) == [1]
+    assert choose_units([11, 17], (4, 1, 4)) == [1, 4]
+
+
+def test_frequencies_of_cell_sizes_are_those_of_the_training_set() -> None:
+    patterns = {"8": [(0, 8)], "12": [(0, 50), (1, 39)]}
     empty = np.zeros((1, 6))
     shapes = ShapeModel(empty, empty, np.array([1]), np.array([5]), patterns)
-    unit = parse_formula("SrTiO3")
-    assert choose_units(unit, None, shapes) == [1, 2, 3, 4]
-    assert choose_units(parse_formula("Si"), None) == [1, 2, 3, 4]
-    patterns = {"8": [(0, 5)], "12": [(0, 50)]}
-    shapes = ShapeModel(empty, empty, np.array([1]), np.array([5]), patterns)
-    assert choose_units(parse_formula("Si"), None, shapes) == [1, 2, 8, 12]
-    assert choose_units([6] * 30, None) == [1]
+    seen = unit_frequencies([14], [1, 8, 12], shapes)
+    assert seen == pytest.approx({1: 0.01, 8: 0.09, 12: 0.9})
+
+
+@given(
+    st.dictionaries(st.integers(1, 20), st.floats(0.01, 1.0), min_size=1, max_size=8),
+    st.integers(0, 40),
+)
+def test_starts_are_shared_out_by_frequency(frequencies: dict[int, float], n: int) -> None:
+    units = sorted(frequencies)
+    counts = shared_out(units, n, frequencies)
+    assert sum(counts.values()) == n
+    assert len(counts) == min(n, 4, len(units))
+    left_out = [frequencies[z] for z in units if z not in counts]
+    assert max(left_out, default=0.0) <= min((frequencies[z] for z in counts), default=1.0)
+    for one in counts:
+        for other in counts:
+            if frequencies[one] > frequencies[other]:
+                assert counts[one] >= counts[other]
 
 
 @pytest.mark.parametrize(
@@ -323,6 +343,30 @@ def test_mixed_search_fills_up_with_random_starts(prototypes: int, n: int) -> No
         assert set(kinds) == {"prototype", "symmetric", "random"}
 
 
+def test_search_asks_for_prototypes_of_all_sizes_at_once(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "known")
+    salts = [bulk(f, "rocksalt", a=a) for f, a in [("NaCl", 5.64), ("MgO", 4.21), ("CaO", 4.81)]]
+    salts += [bulk(f, "wurtzite", a=a, c=1.63 * a) for f, a in [("ZnO", 3.25), ("ZnS", 3.8)]]
+    build_library(from_atoms(salts * 2), n_fit=0).save(folder / "prototypes.npz")
+    unit = parse_formula("MgS")
+
+    def sizes(kind: str, n: int, units: list[int]) -> list[tuple[str, int]]:
+        made = sources_of_model(folder, kind).search(unit, units, n, np.random.default_rng(0))
+        return [(one.kind, one.crystals.n_atoms) for one in made]
+
+    assert sorted(sizes("prototype", 8, [1, 2, 3])) == [("prototype", 2), ("prototype", 4)]
+    assert {n for _, n in sizes("prototype", 8, [1])} == {2}
+    # A cell that the user wants is made by repeating a smaller one.
+    assert {n for _, n in sizes("prototype", 8, [3])} == {6}
+    assert {n for _, n in sizes("prototype", 8, [4])} == {8}
+    assert sizes("random", 5, [1, 2]) == [("random", 2)] * 3 + [("random", 4)] * 2
+    mixed = sizes("mixed", 10, [1, 2])
+    assert len(mixed) == 10
+    assert mixed[0][0] == "prototype"
+    assert sizes("mixed", 1, [1])[0][0] == "prototype"
+    assert len(predict("MgS", model=folder, n_samples=6)) <= 6
+
+
 def test_sources_refuse_what_a_model_cannot_do(model: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="start must be one of random, symmetric"):
         sources_of_model(model, "guess")
@@ -396,7 +440,7 @@ def test_predict_ranks_and_repeats(model: Path) -> None:
     found = predict("NaCl", **arguments)
     energies = [c.energy_per_atom for c in found]
     assert energies == sorted(energies)
-    assert 1 <= sum(c.n_found for c in found) <= 8
+    assert 1 <= sum(c.n_found for c in found) <= 4
     assert {c.formula_units for c in found} <= {1, 2}
     assert all(len(c.trace) >= 5 for c in found)
     assert _same(found, predict("Na2Cl2", **arguments))

@@ -12,7 +12,7 @@ import typer
 def run(
     formula: Annotated[str, typer.Argument(help="Chemical formula, for example SrTiO3.")],
     number: Annotated[
-        int, typer.Option("-n", "--number", help="Starts for each number of formula units.")
+        int, typer.Option("-n", "--number", help="Starts, and candidates at most.")
     ] = 20,
     units: Annotated[
         str | None, typer.Option(help="Formula units in the cell, for example 1,2,4.")

@@ -16,7 +16,6 @@ from ase_continuousp.starts.shapes import ShapeModel, pattern_of
 Integers = NDArray[np.int64]
 
 LARGEST_CELL = 20  # atoms of the largest cell that is tried by default
-_MOST_UNITS = 4
 _MOST_ATOMS = 500
 
 
@@ -101,20 +100,16 @@ def formula_unit(numbers: ArrayLike) -> tuple[Integers, int]:
     return np.repeat(elements[order], counts[order] // units), units
 
 
-def choose_units(
-    unit: ArrayLike, wanted: int | Iterable[int] | None, shapes: ShapeModel | None = None
-) -> list[int]:
-    """Return the numbers of formula units to try.
+def choose_units(unit: ArrayLike, wanted: int | Iterable[int] | None = None) -> list[int]:
+    """Return the numbers of formula units that the cell may hold.
 
     Parameters
     ----------
     unit : (n_atoms,) array of int
         Atoms of one formula unit.
     wanted : int, iterable of int or None
-        The choice of the user. If None: up to four, cells of at most 20 atoms, those first that
-        training crystals of the same stoichiometry take most often.
-    shapes : ShapeModel, optional
-        Knows those frequencies.
+        The choice of the user. If None: all that make cells of at most 20 atoms, and one where
+        that is already more.
 
     Raises
     ------
@@ -123,8 +118,8 @@ def choose_units(
 
     Examples
     --------
-    >>> choose_units([11, 17], None), choose_units([11, 17], [1, 4])
-    ([1, 2, 3, 4], [1, 4])
+    >>> choose_units([22, 8, 8]), choose_units([22, 8, 8], [4, 1])
+    ([1, 2, 3, 4, 5, 6], [1, 4])
     """
     size = len(np.asarray(unit))
     if wanted is not None:
@@ -139,9 +134,7 @@ def choose_units(
         if not chosen:
             raise ValueError("formula_units must not be empty")
         return sorted({int(z) for z in chosen})
-    possible = list(range(1, max(1, LARGEST_CELL // size) + 1))
-    seen = unit_frequencies(unit, possible, shapes)
-    return sorted(sorted(possible, key=lambda z: (-seen[z], z))[:_MOST_UNITS])
+    return list(range(1, max(1, LARGEST_CELL // size) + 1))
 
 
 def unit_frequencies(

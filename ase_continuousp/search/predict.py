@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import ArrayLike
 
 from ase_continuousp.model.checkpoint import TrainedModel, load_model
 from ase_continuousp.search.arguments import check_count, check_seed
@@ -23,9 +24,8 @@ from ase_continuousp.search.composition import (
 from ase_continuousp.search.dedupe import equivalence_classes
 from ase_continuousp.search.rank import Ranked, Ranking, ranking_of_model
 from ase_continuousp.search.refine import Refined, anneal_settings, refine_all
-from ase_continuousp.search.sources import read_priors, sources_of_model
+from ase_continuousp.search.sources import Sources, read_priors, sources_of_model
 from ase_continuousp.search.symmetry import spacegroup as spacegroup_of
-from ase_continuousp.starts import StartCrystal
 from ase_continuousp.starts.priors import Priors
 
 logger = logging.getLogger(__name__)
@@ -58,11 +58,12 @@ def predict(
     model : str, path or TrainedModel
         Name of a shipped model, or the folder of any.
     n_samples : int
-        Starts for each number of formula units.
+        Starts, so that there are at most as many candidates.
     formula_units : int or iterable of int, optional
-        Formula units in the cell, counted in the smallest whole-number formula. If not given, up
-        to four numbers that make cells of at most 20 atoms, those first that are most frequent
-        in the training data.
+        Formula units in the cell, counted in the smallest whole-number formula. If not given, all
+        that make cells of at most 20 atoms: prototypes are taken from all of them together, the
+        likeliest first, and the other starts from the sizes that are most frequent in the
+        training data.
     start : {"mixed", "random", "symmetric", "prototype"}
         Where the search begins: random atoms in a likely cell; random crystals of a space group;
         known structure types with other elements; or all of these.
@@ -107,15 +108,61 @@ def predict(
     check_elements(unit, trained.elements, trained.name)
     priors = read_priors(trained.path)
     sources = sources_of_model(trained.path, start, spacegroup=spacegroup, priors=priors)
-    starts: list[StartCrystal] = []
-    units = choose_units(unit, formula_units, priors.shapes)
-    for z in units:
-        starts += sources.generate(np.tile(unit, z), n_samples, np.random.default_rng([seed, z]))
-    if not starts:
+    units = choose_units(unit, formula_units)
+    found = search(
+        trained,
+        sources,
+        unit,
+        units,
+        priors,
+        n_samples=n_samples,
+        relax=relax,
+        seed=seed,
+        device=device,
+        progress=progress,
+        executor=executor,
+    )
+    if found is None:
         raise ValueError(
             f"start={start!r} offers nothing for {formula!r}"
             + (f" in space group {spacegroup!r}" if spacegroup is not None else "")
         )
+    return found
+
+
+def search(
+    trained: TrainedModel,
+    sources: Sources,
+    unit: ArrayLike,
+    units: Sequence[int],
+    priors: Priors,
+    *,
+    n_samples: int = 20,
+    relax: bool = True,
+    seed: int = 0,
+    device: str = "auto",
+    progress: bool = False,
+    executor: Executor | None = None,
+) -> list[Candidate] | None:
+    """Return likely crystals from given sources, best first; None if they offer no start.
+
+    Parameters
+    ----------
+    trained : TrainedModel
+    sources : Sources
+    unit : (n_atoms,) array of int
+        Atomic numbers of one formula unit.
+    units : sequence of int
+        Formula units in the cell that are allowed.
+    priors : Priors
+    n_samples, relax, seed, device, progress, executor
+        As of :func:`predict`.
+    """
+    frequencies = unit_frequencies(unit, units, priors.shapes)
+    rng = np.random.default_rng([seed, len(np.asarray(unit))])
+    starts = sources.search(unit, units, n_samples, rng, frequencies=frequencies)
+    if not starts:
+        return None
     refined = refine_all(
         trained,
         starts,
@@ -125,9 +172,8 @@ def predict(
         executor=executor,
         progress=progress,
     )
-    frequencies = unit_frequencies(unit, units, priors.shapes)
-    sizes = {z * len(unit): share for z, share in frequencies.items()}
-    ranking = ranking_of_model(trained.card, sizes)
+    # One list of prototypes over all sizes: their probabilities need no weights of sizes.
+    ranked = rank_refined(refined, priors, ranking_of_model(trained.card))
     return [
         make_candidate(
             one.head,
@@ -135,7 +181,7 @@ def predict(
             spacegroup=spacegroup_of(one.head.crystals),
             probability=one.probability,
         )
-        for one in rank_refined(refined, priors, ranking)
+        for one in ranked
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +23,7 @@ PROTOTYPES = "prototypes.npz"
 # Shares of a mixed search. Prototypes find most known chemistry; random starts fill up whatever
 # the others cannot give.
 _MIXED = {"prototype": 0.75, "symmetric": 0.05}
+_MOST_SIZES = 4  # cell sizes among which other starts are shared out
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,82 @@ class Sources:
         if self.kind != "mixed":
             return self.starts[self.kind].generate(numbers, n, rng)
         made: list[StartCrystal] = []
-        for kind, share in _MIXED.items():
+        for kind in _MIXED:
             if kind in self.starts:
-                wanted = min(n - len(made), max(1, round(share * n)))
+                wanted = _share(kind, n, n - len(made))
                 made += self.starts[kind].generate(numbers, wanted, rng)[:wanted]
         return made + self.starts["random"].generate(numbers, n - len(made), rng)
+
+    def search(
+        self,
+        unit: ArrayLike,
+        units: Sequence[int],
+        n: int,
+        rng: np.random.Generator,
+        *,
+        frequencies: Mapping[int, float] | None = None,
+    ) -> list[StartCrystal]:
+        """Return up to n starts for cells of any of these numbers of formula units.
+
+        Prototypes are asked for all sizes at once. The other kinds share out their starts among
+        the most frequent sizes.
+
+        Parameters
+        ----------
+        unit : (n_atoms,) array of int
+            Atomic numbers of one formula unit.
+        units : sequence of int
+            Formula units in the cell that are allowed.
+        n : int
+        rng : numpy.random.Generator
+        frequencies : mapping from number of formula units to float, optional
+            How often each occurs; all alike if not given.
+        """
+        unit = np.asarray(unit, dtype=np.int64)
+        kinds = [*_MIXED, "random"] if self.kind == "mixed" else [self.kind]
+        made: list[StartCrystal] = []
+        for kind in kinds:
+            if kind not in self.starts:
+                continue
+            left = n - len(made)
+            wanted = left if kind == kinds[-1] else _share(kind, n, left)
+            start = self.starts[kind]
+            if isinstance(start, PrototypeStart):
+                made += start.generate_any(unit, units, wanted)
+                continue
+            for z, count in shared_out(units, wanted, frequencies).items():
+                made += start.generate(np.tile(unit, z), count, rng)[:count]
+        return made
+
+
+def _share(kind: str, n: int, left: int) -> int:
+    """Return how many of the n starts of a mixed search are of a kind."""
+    return min(left, max(1, round(_MIXED[kind] * n)))
+
+
+def shared_out(
+    units: Sequence[int], n: int, frequencies: Mapping[int, float] | None = None
+) -> dict[int, int]:
+    """Share out n starts among the most frequent numbers of formula units, at most four.
+
+    Returns
+    -------
+    dict from number of formula units to number of starts, in ascending order
+
+    Examples
+    --------
+    >>> shared_out([1, 2, 4], 4, {1: 0.7, 2: 0.1, 4: 0.2})
+    {1: 2, 2: 1, 4: 1}
+    >>> shared_out([1, 2, 4], 1, {1: 0.1, 2: 0.2, 4: 0.7})
+    {4: 1}
+    """
+    weights = {z: 1.0 if frequencies is None else frequencies[z] for z in units}
+    chosen = sorted(weights, key=lambda z: (-weights[z], z))[: min(n, _MOST_SIZES)]
+    counts = dict.fromkeys(chosen, 1)
+    for _ in range(n - len(chosen)):
+        # Sainte-Laguë: to whom a further start is due by frequency.
+        counts[max(chosen, key=lambda z: weights[z] / (2 * counts[z] + 1))] += 1
+    return dict(sorted(counts.items()))
 
 
 def sources_of_model(
