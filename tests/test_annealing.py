@@ -106,7 +106,7 @@ def test_cells_come_back_reduced_and_atoms_inside():
     ("changes", "message"),
     [
         ({"n_steps": -1}, "n_steps must not be negative: -1"),
-        ({"step": 0.0}, "step must be positive"),
+        ({"step": 0.0}, "step must lie between 0 and 2: 0.0"),
     ],
 )
 def test_bad_settings_are_named(changes, message):

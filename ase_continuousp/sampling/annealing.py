@@ -55,15 +55,16 @@ def anneal(
 
     With gradients g = ℓ ∂U/∂r and G = (c/N) ∂U/∂ε, step i of n moves atoms and cells by::
 
-        Δr/ℓ = −a g + k_i ξ,    ε = c (−a G + k_i Ξ/√N),    k_i² = 2 a s_i h(s_i)
+        Δr/ℓ = −a_i g + k_i ξ,    ε = c (−a_i G + k_i Ξ/√N),
+        a_i = α (s_i + s₀),    k_i² = α (2 − α) s_i²
 
     with standard normal ξ and symmetric Ξ (unit Frobenius variance), L ← L exp(ε) at fixed
     fractional coordinates: noise of one size in the metric |Δr/ℓ|² + N |ε/c|². The model was
-    trained to have the gradient h(s) = s/(s + s₀) where a crystal is s away from the truth (see
-    :class:`ase_continuousp.training.objectives.score.ScoreMatching`), so a drift −a h and the
-    noise k_i keep it at the level s_i, which falls linearly. There is no Metropolis correction,
-    because only the end counts. Each crystal draws from a stream of its
-    own, so its path does not depend on its neighbors in the batch.
+    trained to have the gradient s/(s + s₀) where a crystal is s away from the truth (see
+    :class:`ase_continuousp.training.objectives.score.ScoreMatching`), so the drift goes a share
+    α of the way back and the noise keeps the crystal at the level s_i, which falls linearly.
+    There is no Metropolis correction, because only the end counts. Each crystal draws from a
+    stream of its own, so its path does not depend on its neighbors in the batch.
 
     Parameters
     ----------
@@ -98,10 +99,10 @@ def anneal(
     found = energy(crystals)
     trace = [found.energy / crystals.counts]
     for i in range(settings.n_steps):
-        # A crystal that is only to be quenched waits for the others to cool down.
-        drift = np.where(start > 0, settings.step, 0.0)
         level = start + (np.minimum(start, settings.lowest_level) - start) * i / settings.n_steps
-        kick = np.sqrt(2.0 * drift * level**2 / (level + settings.saturation))
+        # A crystal that is only to be quenched waits for the others to cool down.
+        drift = np.where(start > 0, settings.step * (level + settings.saturation), 0.0)
+        kick = np.sqrt(settings.step * (2.0 - settings.step)) * level
         crystals, found = _step(energy, crystals, found, settings, drift, kick, draws[i])
         trace.append(found.energy / crystals.counts)
         if progress is not None:

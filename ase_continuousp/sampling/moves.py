@@ -23,7 +23,7 @@ class AnnealSettings:
     n_steps : int
         Noisy steps.
     step : float
-        Drift per unit gradient.
+        α: share of the way back to the truth that a noisy step goes.
     level, lowest_level : float
         Noise level s of the first and of the last noisy step; it falls linearly.
     saturation : float
@@ -42,13 +42,14 @@ class AnnealSettings:
     Raises
     ------
     ValueError
-        If a number of steps is negative or a length is not positive.
+        If a number of steps is negative, a length not positive, or `step` not between 0 and 2,
+        where the drift would overshoot.
     """
 
-    n_steps: int = 120
-    step: float = 0.3
-    level: float = 0.15
-    lowest_level: float = 0.03
+    n_steps: int = 200
+    step: float = 0.9
+    level: float = 0.2
+    lowest_level: float = 0.02
     saturation: float = 0.1
     quench_steps: int = 60
     quench_step: float = 0.08
@@ -60,7 +61,9 @@ class AnnealSettings:
         for name in ("n_steps", "quench_steps", "level", "lowest_level"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative: {getattr(self, name)}")
-        for name in ("step", "saturation", "quench_step", "strain_scale", "largest", "tolerance"):
+        if not 0 < self.step < 2:
+            raise ValueError(f"step must lie between 0 and 2: {self.step}")
+        for name in ("saturation", "quench_step", "strain_scale", "largest", "tolerance"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive: {getattr(self, name)}")
 
