@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 Data = str | os.PathLike[str] | Crystals | Sequence[Atoms]
 
 # Starts that are annealed together: what keeps one core busy, or a GPU.
-_CPU_BATCH, _GPU_BATCH = 64, 2048
+_CPU_BATCH, _GPU_BATCH = 192, 2048
 
 
 def evaluate(

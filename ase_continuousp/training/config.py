@@ -57,7 +57,7 @@ class TrainConfig:
     learning_rate: float = 2e-3
     warmup: int = 200
     ema: float = 0.998
-    clip: float = 5.0
+    clip: float = 1.0
     seed: int = 0
     objective: str = "score"
     precision: str = "fp32"
@@ -101,11 +101,12 @@ class TrainConfig:
 
 _LARGE = {"channels": 96, "vector_channels": 48, "n_layers": 3}
 
+_SMALL = {"channels": 64, "vector_channels": 32, "n_layers": 3}
+
+# What the shipped models were trained with.
 PRESETS: dict[str, TrainConfig] = {
-    "perov5": TrainConfig(
-        steps=16_000, network={"channels": 64, "vector_channels": 32, "n_layers": 3}
-    ),
-    "mp20": TrainConfig(steps=60_000, learning_rate=1.5e-3, ema=0.9995, network=_LARGE),
-    "mpts52": TrainConfig(steps=30_000, learning_rate=1.5e-3, ema=0.999, network=_LARGE),
-    "carbon24": TrainConfig(steps=20_000, ema=0.999),
+    "perov5": TrainConfig(steps=14_000, network=_SMALL),
+    "mp20": TrainConfig(steps=48_000, learning_rate=1.5e-3, ema=0.999, network=_LARGE),
+    "mpts52": TrainConfig(steps=14_000, batch_size=16, learning_rate=1.5e-3, network=_SMALL),
+    "carbon24": TrainConfig(steps=8_000, network=_SMALL),
 }
