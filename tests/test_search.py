@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -43,7 +44,8 @@ from ase_continuousp.search.rank import EnergyRanking
 from ase_continuousp.search.refine import Refined, anneal_settings, batches_of, refine_starts
 from ase_continuousp.search.sample import sample
 from ase_continuousp.search.sources import Sources, shared_out, sources_of_model
-from ase_continuousp.search.symmetry import spacegroup
+from ase_continuousp.search.standard import standardized
+from ase_continuousp.search.symmetry import spacegroup, symmetrized
 from ase_continuousp.starts import StartCrystal
 from ase_continuousp.starts.building import build_library
 from ase_continuousp.starts.priors import Priors
@@ -311,6 +313,43 @@ def test_ranking_counts_duplicates_and_orders_by_energy(model: Path) -> None:
     ranked = rank_refined(found, priors, EnergyRanking())
     assert [len(one.members) for one in ranked] == [1, 2]
     assert [one.score for one in ranked] == [2.0, 1.1]
+
+
+# Symmetry
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.008])
+def test_symmetrized_cells_are_primitive_exact_and_the_same_crystal(noise: float) -> None:
+    for atoms, group, n_atoms in ((perovskite(), 221, 5), (rutile(), 136, 6)):
+        crystal = from_atoms(rattled(supercell(atoms, [[1, 1, 0], [0, 1, 0], [0, 0, 2]]), noise))
+        made = symmetrized(crystal)
+        assert made is not None
+        assert made.n_atoms == n_atoms
+        assert spacegroup(made, symprec=1e-5)[1] == group
+        assert made.volumes[0] / n_atoms == pytest.approx(crystal.volumes[0] / crystal.n_atoms)
+        assert equivalence_classes([made, crystal], [0.0, 0.0]) == [[0, 1]]
+
+
+def test_no_symmetry_and_large_strains_are_left_alone() -> None:
+    assert symmetrized(from_atoms(rattled(perovskite(), 0.4))) is None
+    long = perovskite()
+    long.set_cell([3.905, 3.905, 4.15], scale_atoms=True)
+    assert symmetrized(from_atoms(long), symprec=0.5) is None
+
+
+def test_symmetry_is_taken_only_where_it_costs_nothing() -> None:
+    def flat(crystals: Crystals) -> Evaluation:
+        return replace(volume_well(crystals), energy=-2.0 * crystals.counts)
+
+    found = [refined(rattled(perovskite(), 0.008), energy) for energy in (-2.0, -2.1)]
+    symmetric, raw = standardized(found, flat, {5})
+    assert raw is found[1]
+    assert spacegroup(symmetric.crystals, symprec=1e-5)[1] == 221
+    assert symmetric.energy_per_atom == -2.0
+    assert symmetric.forces.shape == (5, 3)
+    assert standardized(found, flat, {10}) == found
+    assert make_candidate(symmetric, raw=found[0]).raw is not None
+    assert make_candidate(raw).raw is None
 
 
 # Sources

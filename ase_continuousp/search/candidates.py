@@ -55,6 +55,8 @@ class Candidate:
         Of being the true crystal, from rankings that are calibrated.
     trace : (n_evaluations,) array
         Energy per atom along the anneal.
+    raw : Atoms or None
+        The crystal as it was found, where ``atoms`` is its symmetrized standard cell.
 
     Examples
     --------
@@ -76,6 +78,7 @@ class Candidate:
     distance: float | None = None
     probability: float | None = None
     trace: Floats = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
+    raw: Atoms | None = field(default=None, repr=False, compare=False)
 
     @property
     def formula(self) -> str:
@@ -89,6 +92,7 @@ def make_candidate(
     n_found: int = 1,
     spacegroup: tuple[str, int] = ("", 0),
     probability: float | None = None,
+    raw: Refined | None = None,
 ) -> Candidate:
     """Return the candidate of a refined crystal.
 
@@ -98,6 +102,8 @@ def make_candidate(
     n_found : int
     spacegroup : (str, int)
     probability : float, optional
+    raw : Refined, optional
+        What it was before it was made symmetric.
     """
     candidate = Candidate(
         atoms=atoms_of(refined),
@@ -112,6 +118,7 @@ def make_candidate(
         distance=refined.start.distance,
         probability=probability,
         trace=refined.trace,
+        raw=None if raw is None else atoms_of(raw),
     )
     candidate.atoms.info.update(_info(candidate))
     return candidate

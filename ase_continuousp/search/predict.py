@@ -25,6 +25,7 @@ from ase_continuousp.search.dedupe import equivalence_classes
 from ase_continuousp.search.rank import Ranked, Ranking, ranking_of_model
 from ase_continuousp.search.refine import Refined, anneal_settings, refine_all
 from ase_continuousp.search.sources import Sources, read_priors, sources_of_model
+from ase_continuousp.search.standard import standardized
 from ase_continuousp.search.symmetry import spacegroup as spacegroup_of
 from ase_continuousp.starts.priors import Priors
 
@@ -83,7 +84,9 @@ def predict(
     Returns
     -------
     list of Candidate
-        Empty only if no start ended in a crystal of reasonable size.
+        Empty only if no start ended in a crystal of reasonable size. Nearly symmetric crystals
+        are offered in their primitive standard cell, with ``raw`` as they were found
+        (:func:`~ase_continuousp.search.standard.standardized`).
 
     Raises
     ------
@@ -174,14 +177,18 @@ def search(
     )
     # One list of prototypes over all sizes: their probabilities need no weights of sizes.
     ranked = rank_refined(refined, priors, ranking_of_model(trained.card))
+    heads = [one.head for one in ranked]
+    sizes = {z * len(np.asarray(unit)) for z in units}
+    offered = standardized(heads, trained.energy(device=device), sizes)
     return [
         make_candidate(
-            one.head,
+            final,
             n_found=len(one.members),
-            spacegroup=spacegroup_of(one.head.crystals),
+            spacegroup=spacegroup_of(final.crystals),
             probability=one.probability,
+            raw=None if final is one.head else one.head,
         )
-        for one in ranked
+        for one, final in zip(ranked, offered, strict=True)
     ]
 
 

@@ -57,6 +57,9 @@ class PrototypeLibrary:
         Learned vectors of the elements, see :mod:`ase_continuousp.starts.substitution`.
     constants : (n_constants,) float32 array
         Learned constants that belong to them.
+    energies : (sum of n_members,) uint8 array, optional
+        Energy of each member above the convex hull, in the stored form of
+        :mod:`ase_continuousp.starts.stability`.
     """
 
     spacegroups: NDArray[np.uint8]
@@ -69,6 +72,7 @@ class PrototypeLibrary:
     side: NDArray[np.bool_]
     vectors: NDArray[np.float32]
     constants: NDArray[np.float32]
+    energies: NDArray[np.uint8] | None = None
 
     @property
     def n_prototypes(self) -> int:
@@ -119,6 +123,13 @@ class PrototypeLibrary:
         rows = self.elements[begin:end].reshape(-1, int(self.n_labels[prototype]))
         return rows, self.side[first:last]
 
+    def member_energies(self, prototype: int) -> NDArray[np.uint8]:
+        """Return the stored energies of the members of a prototype, 255 where not known."""
+        first, last = self._first_member[prototype : prototype + 2]
+        if self.energies is None:
+            return np.full(last - first, 255, dtype=np.uint8)
+        return self.energies[first:last]
+
     def structure(self, prototype: int) -> tuple[Floats, Floats, Integers]:
         """Return the primitive cell at one Å³ per atom, fractional coordinates and labels."""
         begin, end = self._first_site[prototype : prototype + 2]
@@ -141,6 +152,7 @@ class PrototypeLibrary:
         """Write the library as one compressed file, whole or not at all."""
         target = Path(path)
         arrays = {f.name: getattr(self, f.name) for f in fields(self)}
+        arrays = {name: array for name, array in arrays.items() if array is not None}
         content = io.BytesIO()
         np.savez_compressed(content, format=np.array(_FORMAT), **arrays)
         partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
@@ -162,11 +174,17 @@ class PrototypeLibrary:
             with np.load(path, allow_pickle=False) as stored:
                 if str(stored["format"]) != _FORMAT:
                     raise ValueError(f"format is {stored['format']}, not {_FORMAT}")
-                made = cls(**{f.name: stored[f.name] for f in fields(cls)})
+                optional = {"energies"} - set(stored.files)
+                names = [f.name for f in fields(cls) if f.name not in optional]
+                made = cls(**{name: stored[name] for name in names})
         except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path} is not a prototype library: {error}") from error
         if made._first_site[-1] != len(made.sites) or made._first_element[-1] != len(made.elements):
             raise ValueError(f"{path} is a damaged prototype library: counts and arrays disagree")
+        if made.energies is not None and len(made.energies) != len(made.side):
+            raise ValueError(
+                f"{path} is a damaged prototype library: energies and members disagree"
+            )
         return made
 
 

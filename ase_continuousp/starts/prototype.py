@@ -18,6 +18,7 @@ from ase_continuousp.crystals import Crystals
 from ase_continuousp.starts import StartCrystal
 from ase_continuousp.starts.fingerprint import fingerprints, relabelings
 from ase_continuousp.starts.library import PrototypeLibrary, anonymized, stoichiometry
+from ase_continuousp.starts.stability import STABLE_LOG_NONE, stable_log_weights
 from ase_continuousp.starts.substitution import Substitution, diverse
 
 Floats = NDArray[np.float64]
@@ -108,14 +109,16 @@ class PrototypeStart:
             If a number is no atomic number or n is negative.
         """
         del rng
-        return self.generate_any(numbers, [1], n)
+        return self._generate(numbers, [1], n, stable=False)
 
     def generate_any(self, unit: ArrayLike, multiples: Sequence[int], n: int) -> list[StartCrystal]:
         """Return up to n different crystals whose cells hold any of several numbers of units.
 
         All cell sizes are one question: a prototype has as many atoms as its primitive cell, and
         the probabilities of all starts together are at most 1. Only a prototype whose primitive
-        cell is no multiple asked for is repeated to the smallest that is.
+        cell is no multiple asked for is repeated to the smallest that is. As nothing but the
+        formula is given, its stable crystal is meant: if the library knows the energies of its
+        members, unstable ones count less (:mod:`ase_continuousp.starts.stability`).
 
         Parameters
         ----------
@@ -130,6 +133,11 @@ class PrototypeStart:
         ValueError
             If a number is no atomic number, n is negative, or there is no positive multiple.
         """
+        return self._generate(unit, multiples, n, stable=self.library.energies is not None)
+
+    def _generate(
+        self, unit: ArrayLike, multiples: Sequence[int], n: int, *, stable: bool
+    ) -> list[StartCrystal]:
         unit = np.asarray(unit, dtype=np.int64).reshape(-1)
         if len(unit) == 0 or unit.min() < 1 or unit.max() >= len(self.library.vectors):
             raise ValueError(f"numbers must be at least one atomic number: {unit.tolist()}")
@@ -137,7 +145,7 @@ class PrototypeStart:
             raise ValueError(f"n must not be negative: {n}")
         if len(multiples) == 0 or min(multiples) < 1:
             raise ValueError(f"multiples must be at least one positive number: {multiples}")
-        candidates, probabilities = self._candidates(unit, multiples)
+        candidates, probabilities = self._candidates(unit, multiples, stable)
         if not candidates or n == 0:
             return []
         distances = self._distances(candidates)
@@ -170,7 +178,7 @@ class PrototypeStart:
         return f"{names} {Spacegroup(group).symbol.replace(' ', '')} {group}"
 
     def _candidates(
-        self, unit: Integers, multiples: Sequence[int]
+        self, unit: Integers, multiples: Sequence[int], stable: bool
     ) -> tuple[list[Decorated], Floats]:
         """Return the likeliest decorated prototypes and their probabilities."""
         elements, counts, _ = anonymized(unit)
@@ -180,17 +188,19 @@ class PrototypeStart:
         fractions = np.array(key) / sum(key)
         targets = elements[orders]
         target = tuple(sorted(zip(elements.tolist(), key, strict=True)))
-        parts, sides, owner, fitting = [], [], [], {}
+        parts, sides, energies, owner, fitting = [], [], [], [], {}
         for p in self.library.of_stoichiometry(key):
             possible = sizes[sizes % self.library.n_atoms[p] == 0]
             if len(possible) == 0:
                 continue
             fitting[p] = int(possible[0]) // len(unit)
             rows, side = self.library.members(p)
+            energy = self.library.member_energies(p)
             if target in self._left_out:
                 stays = ~np.all(np.sort(rows, axis=1) == np.sort(elements), axis=1)
-                rows, side = rows[stays], side[stays]
+                rows, side, energy = rows[stays], side[stays], energy[stays]
             if len(rows):
+                energies.append(energy)
                 parts.append(rows)
                 sides.append(side)
                 owner.append(np.full(len(rows), p))
@@ -198,15 +208,19 @@ class PrototypeStart:
             return [], np.zeros(0)
         prototype = np.concatenate(owner)
         begin = np.flatnonzero(np.r_[True, prototype[1:] != prototype[:-1]])
-        weights = self.substitution.log_weights(
-            targets,
-            np.concatenate(parts),
-            fractions,
-            same_cell=np.isin(self.library.n_atoms[prototype], sizes),
-            side=np.concatenate(sides),
-        )
+        rows, side = np.concatenate(parts), np.concatenate(sides)
+        same_cell = np.isin(self.library.n_atoms[prototype], sizes)
+        log_none = self.substitution.log_none
+        if stable:
+            weights = self.substitution.log_weights(targets, rows, fractions, same_cell)
+            weights -= self.substitution.log_weights(targets[:1], targets[:1], fractions, True)
+            weights /= self.substitution.sharpness
+            weights = stable_log_weights(weights, np.concatenate(energies), side)
+            log_none = STABLE_LOG_NONE
+        else:
+            weights = self.substitution.log_weights(targets, rows, fractions, same_cell, side)
         together = np.logaddexp.reduceat(weights, begin, axis=1)
-        total = np.logaddexp(np.logaddexp.reduce(together, axis=None), self.substitution.log_none)
+        total = np.logaddexp(np.logaddexp.reduce(together, axis=None), log_none)
         best = np.argsort(-together, axis=None, kind="stable")[:_N_COMPARED]
         order, place = np.unravel_index(best, together.shape)
         made = [

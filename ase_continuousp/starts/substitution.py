@@ -59,6 +59,11 @@ class Substitution:
         return cls(np.asarray(vectors, dtype=np.float64), np.array(_DEFAULTS))
 
     @property
+    def sharpness(self) -> float:
+        """Scale of all log weights."""
+        return float(self.constants[6])
+
+    @property
     def log_none(self) -> float:
         """Log weight of the target being none of the known prototypes."""
         return float(self.constants[6] * self.constants[3])
