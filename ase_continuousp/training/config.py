@@ -107,6 +107,8 @@ _SMALL = {"channels": 64, "vector_channels": 32, "n_layers": 3}
 PRESETS: dict[str, TrainConfig] = {
     "perov5": TrainConfig(steps=14_000, network=_SMALL),
     "mp20": TrainConfig(steps=48_000, learning_rate=1.5e-3, ema=0.999, network=_LARGE),
-    "mpts52": TrainConfig(steps=14_000, batch_size=16, learning_rate=1.5e-3, network=_SMALL),
-    "carbon24": TrainConfig(steps=8_000, network=_SMALL),
+    "mpts52": TrainConfig(
+        steps=11_000, batch_size=16, learning_rate=1.5e-3, ema=0.999, network=_SMALL
+    ),
+    "carbon24": TrainConfig(steps=8_000, ema=0.999, network=_SMALL),
 }
