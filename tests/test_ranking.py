@@ -81,9 +81,16 @@ def test_constants_come_from_the_card():
 
 
 def test_order_does_not_depend_on_a_shift_of_all_energies():
-    classes = [[found("random", e)] for e in (-1.0, -1.2, -1.1)]
+    energies = (-1.0, -1.2, -1.1)
+    classes = [[found("prototype", energy, 1.0)] for energy in energies]
     moved = [[replace(members[0], energy=members[0].energy + 7.0)] for members in classes]
     ranking = CalibratedRanking(DEFAULT)
     first = [one.score for one in ranking(classes)]
     np.testing.assert_allclose([one.score for one in ranking(moved)], first, atol=1e-12)
     assert ranking(classes)[0].head.energy == -1.2
+
+
+def test_without_prototypes_the_lowest_energy_is_first():
+    ranked = CalibratedRanking(DEFAULT)([[found("random", energy)] for energy in (-1.0, -3.0)])
+    assert [one.head.energy for one in ranked] == [-3.0, -1.0]
+    assert ranked[0].probability is None

@@ -14,6 +14,7 @@ from ase_continuousp.starts.building import build_library
 from ase_continuousp.starts.library import PrototypeLibrary
 from ase_continuousp.starts.prototype import PrototypeStart
 from ase_continuousp.starts.stability import (
+    STEP,
     UNKNOWN,
     member_energies,
     stable_log_weights,
@@ -50,7 +51,7 @@ def with_energies(library: PrototypeLibrary, *energies: float) -> PrototypeLibra
 
 
 def test_members_get_the_energy_of_their_own_crystal(library: PrototypeLibrary) -> None:
-    values = np.arange(len(CRYSTALS)) / 1000.0
+    values = STEP * np.arange(len(CRYSTALS))
     energies = member_energies(library, CRYSTALS, values)
     row = 0
     for p in range(library.n_prototypes):
@@ -58,7 +59,7 @@ def test_members_get_the_energy_of_their_own_crystal(library: PrototypeLibrary) 
         for elements in library.members(p)[0]:
             numbers = [sorted(bulk(salt, "rocksalt", a=5.0).numbers) for salt in SALTS]
             salt = numbers.index(sorted(elements.tolist()))
-            assert energies[row] == kind * len(SALTS) + salt
+            assert energies[row] == min(kind * len(SALTS) + salt, 4)  # 80 meV and more are alike
             row += 1
     assert row == len(energies) == len(CRYSTALS)
 
@@ -66,7 +67,7 @@ def test_members_get_the_energy_of_their_own_crystal(library: PrototypeLibrary) 
 def test_unknown_energies_stay_unknown(library: PrototypeLibrary) -> None:
     energies = member_energies(library, CRYSTALS, np.full(len(CRYSTALS), np.nan))
     assert np.all(energies == UNKNOWN)
-    assert stored_energies([1e9, np.nan]).tolist() == [254, UNKNOWN]
+    assert stored_energies([1e9, np.nan]).tolist() == [4, UNKNOWN]
 
 
 def test_the_stable_structure_type_comes_first(library: PrototypeLibrary) -> None:
@@ -87,7 +88,7 @@ def test_probabilities_of_all_sizes_together_are_at_most_one(library: PrototypeL
 
 
 def test_weights_fall_with_the_energy() -> None:
-    weights = stable_log_weights(np.zeros(4), stored_energies([0.0, 0.01, 0.05, 0.08]), [False] * 4)
+    weights = stable_log_weights(np.zeros(4), stored_energies([0.0, 0.02, 0.05, 0.08]), [False] * 4)
     assert np.all(np.diff(weights) < 0)
     beside, unknown = stable_log_weights([0.0, 0.0], [UNKNOWN, UNKNOWN], [True, False])
     assert beside < 0

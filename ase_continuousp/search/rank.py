@@ -143,7 +143,8 @@ class CalibratedRanking:
     Each class c of equal crystals has a score z_c = w · x_c, linear in its evidence
     (:class:`Evidence`), and "none of them" has the score w₀. The probability that c is the true
     crystal is exp(z_c) / (exp(w₀) + Σ exp(z)). The weights are fitted to validation crystals by
-    :func:`ase_continuousp.search.calibration.fit_ranking` and lie in the card of a model.
+    :func:`ase_continuousp.search.calibration.fit_ranking` and lie in the card of a model. Where
+    no class has a prototype the lowest energy is first, without a probability.
 
     Parameters
     ----------
@@ -174,8 +175,8 @@ class CalibratedRanking:
     def __call__(self, classes: Sequence[Sequence[Refined]]) -> list[Ranked]:
         """Return the classes, likeliest first; prototypes represent their class."""
         found = evidence(classes, self.weights)
-        if not found:
-            return []
+        if not any(one.known > 0 for one in found):
+            return EnergyRanking()(classes)  # the constants weigh prototypes against the rest
         scores = np.array([one.as_array() for one in found]) @ self.constants[1:]
         largest = max(float(scores.max()), float(self.constants[0]))
         shares = np.exp(scores - largest)

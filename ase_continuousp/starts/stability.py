@@ -26,7 +26,8 @@ from ase_continuousp.starts.library import PrototypeLibrary, stoichiometry
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-STEP = 0.001  # eV/atom in one unit of the stored energies
+# eV/atom in one unit of the stored energies: how stable a member is, not its energy.
+STEP = 0.02
 UNKNOWN = 255
 STABLE_LOG_NONE = -13.75  # log weight of the target being none of the known prototypes
 _SHARPNESS = 0.96
@@ -49,10 +50,12 @@ def stored_energies(energies: ArrayLike) -> NDArray[np.uint8]:
     Examples
     --------
     >>> stored_energies([0.0, 0.0312, 3.0, float("nan")]).tolist()
-    [0, 31, 254, 255]
+    [0, 2, 4, 255]
     """
     steps = np.rint(np.asarray(energies, dtype=np.float64) / STEP)
-    return np.where(np.isnan(steps), UNKNOWN, np.clip(steps, 0, 254)).astype(np.uint8)
+    return np.where(np.isnan(steps), UNKNOWN, np.clip(steps, 0, round(_HIGHEST / STEP))).astype(
+        np.uint8
+    )
 
 
 def stable_log_weights(chemical: ArrayLike, energies: ArrayLike, side: ArrayLike) -> Floats:
@@ -73,7 +76,7 @@ def stable_log_weights(chemical: ArrayLike, energies: ArrayLike, side: ArrayLike
 
     Examples
     --------
-    >>> weights = stable_log_weights([0.0, 0.0], [0, 30], [False] * 2)
+    >>> weights = stable_log_weights([0.0, 0.0], [0, 2], [False] * 2)
     >>> bool(weights[0] > weights[1])
     True
     """
