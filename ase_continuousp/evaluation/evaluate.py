@@ -29,7 +29,7 @@ from ase_continuousp.evaluation.tasks import (
 from ase_continuousp.model.checkpoint import TrainedModel, load_model
 from ase_continuousp.search.arguments import check_count, check_seed
 from ase_continuousp.search.refine import anneal_settings
-from ase_continuousp.search.sources import read_priors, sources_of_model
+from ase_continuousp.search.sources import Sources, read_priors, sources_of_model
 from ase_continuousp.starts.priors import Priors
 from ase_continuousp.training.data import read_crystals
 
@@ -75,6 +75,7 @@ def evaluate(
         Samples of each composition; the report holds the best of them and the one that the
         model ranks first.
     start : {"random", "symmetric", "prototype", "mixed"}
+        Here "mixed" is three prototypes to one random start, without symmetric ones.
     n_chains : int
     limit : int, optional
         Take the first so many crystals after a shuffle by the seed.
@@ -121,6 +122,9 @@ def evaluate(
     settings = anneal_settings(trained, n_steps=n_steps)
     priors = read_priors(trained.path)
     sources = sources_of_model(trained.path, start, priors=priors)
+    if start == "mixed":
+        # One symmetric start takes as long as all other samples of a crystal.
+        sources = Sources(start, {k: s for k, s in sources.starts.items() if k != "symmetric"})
     truths = _read(data, processes, progress)
     rows = np.random.default_rng(seed).permutation(truths.n_crystals)[:limit]
     on_gpu = trained.energy(device=device).device.type == "cuda"
