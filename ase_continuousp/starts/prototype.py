@@ -198,7 +198,8 @@ class PrototypeStart:
             energy = self.library.member_energies(p)
             if target in self._left_out:
                 stays = ~np.all(np.sort(rows, axis=1) == np.sort(elements), axis=1)
-                rows, side, energy = rows[stays], side[stays], energy[stays]
+                rows, side = rows[stays], side[stays]
+                energy = None if energy is None else energy[stays]
             if len(rows):
                 energies.append(energy)
                 parts.append(rows)
