@@ -20,8 +20,10 @@ def run() -> None:
             f"data licence {card.get('data_licence', 'not stated')}"
         )
         for row in card.get("measured", []):
+            counted = f", {row['counted']}" if "counted" in row else ""
             typer.echo(
-                f"  {row['data']}, start {row['start']}, chains {row['chains']}, k {row['k']}: "
+                f"  {row['data']}, start {row['start']}, chains {row['chains']}, "
+                f"k {row['k']}{counted}: "
                 f"match {row['match_rate']:.3f}, strict {row['strict_rate']:.3f}, "
                 f"RMSE {row['rmse']:.3f} (n {row['n']})"
             )
