@@ -14,28 +14,29 @@ from ase_continuousp.starts import StartCrystal
 CUBE = Crystals.single([[0, 0, 0]], 3.0 * np.eye(3), [84])
 
 
-def found(kind, energy, distance=None, force=0.0, basin=None):
-    start = StartCrystal(CUBE, kind, noise=0.0, distance=distance)
-    forces = np.array([[force, 0.0, 0.0]])
-    return Refined(
-        CUBE, energy, forces, np.zeros((3, 3)), True, start, np.zeros(1), basin_energy=basin
-    )
+def found(kind, energy, distance=None, nearness=None, basin=None):
+    start = StartCrystal(CUBE, kind, noise=0.0, distance=distance, nearness=nearness)
+    zeros = np.zeros((1, 3)), np.zeros((3, 3))
+    return Refined(CUBE, energy, *zeros, True, start, np.zeros(1), basin_energy=basin)
 
 
 def test_evidence_is_what_the_members_say():
-    likely, unlikely = found("prototype", -1.0, 0.5, 0.1, -1.5), found("prototype", -1.0, 3.0, 9.0)
+    likely = found("prototype", -1.0, 0.5, nearness=-3.0, basin=-1.5)
+    unlikely = found("prototype", -1.0, 3.0, nearness=-2.0)
     low, high = found("random", -2.0), found("random", -1.2)
     known, generated = evidence([[unlikely, high, likely], [low]])
     assert known.known == pytest.approx(np.exp(-0.5) + np.exp(-3.0))
     assert known.lead == pytest.approx(0.5)  # by the basins
-    assert known.strain == pytest.approx(0.3)  # ℓ times the force on the likeliest prototype
+    assert known.nearness == generated.nearness == -2.0  # of the whole search
     assert (known.n_generated, generated.n_generated) == (1, 1)
-    assert (generated.known, generated.lead, generated.strain) == (0.0, 0.0, 0.0)
+    assert (generated.known, generated.lead) == (0.0, 0.0)
 
 
-def test_cell_sizes_weigh_prototypes():
-    [one] = evidence([[found("prototype", 0.0, 0.0)]], {1: 0.25})
-    assert one.known == 0.25
+def test_guessed_constants_give_no_probability():
+    classes = [[found("prototype", 0.0, 0.2)], [found("random", 0.0)]]
+    guessed, fitted = (CalibratedRanking(DEFAULT, is_fitted=f)(classes) for f in (False, True))
+    assert [one.score for one in guessed] == [one.score for one in fitted]
+    assert [one.probability is None for one in guessed + fitted] == [True] * 2 + [False] * 2
 
 
 def test_probabilities_are_a_softmax_with_none_and_prototypes_represent():

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ase_continuousp import io
 from ase_continuousp.crystals import Crystals
-from ase_continuousp.evaluation.match import match, rms_distance
+from ase_continuousp.evaluation.match import rms_distance
 from ase_continuousp.evaluation.report import Judged, Row, Sample
 from ase_continuousp.model.checkpoint import TrainedModel
 from ase_continuousp.sampling.annealing import AnnealSettings
@@ -18,6 +18,7 @@ from ase_continuousp.search.predict import is_reasonable, rank_refined
 from ase_continuousp.search.rank import Ranked, Ranking, evidence, ranking_of_model
 from ase_continuousp.search.refine import Job, Refined, batches_of, model_key, run_job
 from ase_continuousp.search.sources import PROTOTYPES, Sources, sources_of_model
+from ase_continuousp.search.symmetry import spacegroup
 from ase_continuousp.starts import StartCrystal
 from ase_continuousp.starts.priors import Priors
 
@@ -184,8 +185,8 @@ def _row(
     ranked: Sequence[Ranked],
     controls: dict[str, Crystals],
 ) -> Row:
-    first = match(ranked[0].head.crystals if ranked else None, truth)
     distances = {id(one): rms_distance(one.crystals, truth) for one in samples}
+    first = ranked[0].head if ranked else None
     matched = [rms for rms in distances.values() if rms is not None]
     reasons = evidence([one.members for one in ranked])
     [atoms] = io.to_atoms(truth)
@@ -194,11 +195,11 @@ def _row(
         formula=str(atoms.get_chemical_formula("metal")),
         n_atoms=truth.n_atoms,
         rms=min(matched, default=None),
-        top1_rms=first.rms,
-        spacegroup=first.spacegroup,
-        true_spacegroup=first.true_spacegroup,
-        top1_start=ranked[0].head.start.kind if ranked else "",
-        top1_energy=ranked[0].head.energy_per_atom if ranked else None,
+        top1_rms=None if first is None else distances[id(first)],
+        spacegroup=0 if first is None else spacegroup(first.crystals)[1],
+        true_spacegroup=spacegroup(truth)[1],
+        top1_start="" if first is None else first.start.kind,
+        top1_energy=None if first is None else first.energy_per_atom,
         top1_probability=ranked[0].probability if ranked else None,
         n_samples=len(samples),
         controls={name: rms_distance(made, truth) for name, made in controls.items()},

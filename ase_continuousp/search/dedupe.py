@@ -58,8 +58,8 @@ def equivalence_classes(
     [[2, 0], [1]]
     """
     energies = np.asarray(energies, dtype=np.float64)
-    if not len(crystals):
-        return []
+    if len(crystals) < 2:
+        return [[0]] * len(crystals)
     distances = _fingerprint_distances(crystals)
     volumes = np.array([one.volumes[0] / one.n_atoms for one in crystals])
     structures = [_primitive(io.to_structures(one)[0]) for one in crystals]

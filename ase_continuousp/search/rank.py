@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -62,8 +63,10 @@ class EnergyRanking:
         return [ranked[i] for i in order]
 
 
-# Basins this far above the lowest tell no more by being higher still.
+# Basins this far above the lowest tell no more by being higher still, nor do crystals by being
+# farther from all that is known.
 _HIGHEST = 0.3
+_FARTHEST = -30.0
 
 
 @dataclass(frozen=True)
@@ -74,17 +77,17 @@ class Evidence:
     ----------
     known : float
         Probability that the prototype library gives its members from prototypes; 0 without any.
+    nearness : float
+        Chemical log weight of the known crystal that is nearest to any prototype of the search.
     lead : float
         Energy of its basin per atom above the lowest of all classes.
-    strain : float
-        Root mean square gradient ℓ |∂U/∂r| of its prototype as it was built; 0 without any.
     n_generated : int
         Members that random or symmetric starts led to.
     """
 
     known: float
+    nearness: float
     lead: float
-    strain: float
     n_generated: int
 
     def as_array(self) -> Floats:
@@ -97,44 +100,24 @@ class Evidence:
                 1.0 - is_known,
                 lead * is_known,
                 lead * (1.0 - is_known),
-                np.log(self.strain + 0.02) * is_known,
                 np.log1p(self.n_generated),
+                max(self.nearness, _FARTHEST) * is_known,
             ]
         )
 
 
-def evidence(
-    classes: Sequence[Sequence[Refined]], weights: Mapping[int, float] | None = None
-) -> list[Evidence]:
-    """Return what speaks for each class.
-
-    Parameters
-    ----------
-    classes : sequence of sequence of Refined
-    weights : mapping from number of atoms to float, optional
-        How likely each cell size is, if prototypes were asked for one by one; 1 if not given.
-    """
+def evidence(classes: Sequence[Sequence[Refined]]) -> list[Evidence]:
+    """Return what speaks for each class."""
     lowest = [min(one.basin_energy_per_atom for one in members) for members in classes]
     floor = min(lowest, default=0.0)
+    starts = [one.start for members in classes for one in members]
+    nearest = max((s.nearness for s in starts if s.nearness is not None), default=_FARTHEST)
     made = []
     for members, energy in zip(classes, lowest, strict=True):
-        known, strain, generated = 0.0, 0.0, 0
-        likeliest = float("inf")
-        for one in members:
-            if one.start.distance is None:
-                generated += 1
-                continue
-            weight = 1.0 if weights is None else weights.get(one.crystals.n_atoms, 0.0)
-            known += weight * float(np.exp(-one.start.distance))
-            if one.start.distance < likeliest:
-                likeliest, strain = one.start.distance, _gradient(one)
-        made.append(Evidence(min(known, 1.0), energy - floor, strain, generated))
+        distances = [one.start.distance for one in members if one.start.distance is not None]
+        known = min(sum(math.exp(-distance) for distance in distances), 1.0)
+        made.append(Evidence(known, nearest, energy - floor, len(members) - len(distances)))
     return made
-
-
-def _gradient(refined: Refined) -> float:
-    length = float(refined.crystals.lengths[0])
-    return length * float(np.sqrt(np.mean(np.sum(refined.forces**2, axis=1))))
 
 
 class CalibratedRanking:
@@ -148,10 +131,15 @@ class CalibratedRanking:
 
     Parameters
     ----------
+    The probabilities hold for searches like those that the constants were fitted to; those of
+    the shipped models were given the number of atoms in the cell.
+
+    Parameters
+    ----------
     constants : sequence of 7 floats
         w₀ and w.
-    weights : mapping from number of atoms to float, optional
-        How likely each cell size is; all are 1 if not given.
+    is_fitted : bool
+        Whether they were fitted. If not, there are no probabilities.
 
     Raises
     ------
@@ -160,21 +148,19 @@ class CalibratedRanking:
 
     Examples
     --------
-    >>> CalibratedRanking(DEFAULT)([])
+    >>> CalibratedRanking(DEFAULT, is_fitted=False)([])
     []
     """
 
-    def __init__(
-        self, constants: Sequence[float], weights: Mapping[int, float] | None = None
-    ) -> None:
+    def __init__(self, constants: Sequence[float], *, is_fitted: bool = True) -> None:
         self.constants = np.asarray(constants, dtype=np.float64)
         if self.constants.shape != (7,):
             raise ValueError(f"constants must be 7 numbers: {len(self.constants)}")
-        self.weights = weights
+        self.is_fitted = is_fitted
 
     def __call__(self, classes: Sequence[Sequence[Refined]]) -> list[Ranked]:
         """Return the classes, likeliest first; prototypes represent their class."""
-        found = evidence(classes, self.weights)
+        found = evidence(classes)
         if not any(one.known > 0 for one in found):
             return EnergyRanking()(classes)  # the constants weigh prototypes against the rest
         scores = np.array([one.as_array() for one in found]) @ self.constants[1:]
@@ -182,7 +168,11 @@ class CalibratedRanking:
         shares = np.exp(scores - largest)
         probabilities = shares / (shares.sum() + np.exp(self.constants[0] - largest))
         ranked = [
-            Ranked(tuple(_prototypes_first(members)), float(score), float(probability))
+            Ranked(
+                tuple(_prototypes_first(members)),
+                float(score),
+                float(probability) if self.is_fitted else None,
+            )
             for members, score, probability in zip(classes, scores, probabilities, strict=True)
         ]
         return [ranked[i] for i in np.argsort(-scores, kind="stable")]
@@ -196,12 +186,13 @@ def _prototypes_first(members: Sequence[Refined]) -> list[Refined]:
     )
 
 
-#: For models without constants of their own.
-DEFAULT = (-2.0, 0.6, -3.0, -3.0, -3.0, 0.0, 0.3)
+#: For models without constants of their own: guesses, so that there are no probabilities.
+DEFAULT = (-2.0, 0.6, -3.0, -3.0, -3.0, 0.5, 0.0)
 
 
-def ranking_of_model(
-    card: Mapping[str, Any], weights: Mapping[int, float] | None = None
-) -> CalibratedRanking:
+def ranking_of_model(card: Mapping[str, Any]) -> CalibratedRanking:
     """Return the ranking whose constants a model's card holds, the default ones if it has none."""
-    return CalibratedRanking(card.get("ranking", {}).get("constants", DEFAULT), weights)
+    constants = card.get("ranking", {}).get("constants")
+    if constants is None:
+        return CalibratedRanking(DEFAULT, is_fitted=False)
+    return CalibratedRanking(constants)

@@ -41,7 +41,7 @@ class Refined:
     start : StartCrystal
         Where it came from.
     trace : (n_evaluations,) array
-        Energy per atom along the way.
+        Energy per atom along the way; one value if it was taken as built.
     basin_energy : float, optional
         Of the minimum that a quench from here leads to, if it is another than here.
     """
@@ -205,7 +205,8 @@ def refine_starts(
             energy, batch, replace(settings, n_steps=0), rng, noise=np.zeros(len(still))
         )
         ready = np.ones(len(still), dtype=bool)
-        parts = _split(batch, found, ready, quenched.trace, quenched.evaluation.energy)
+        trace = (found.energy / batch.counts)[None]
+        parts = _split(batch, found, ready, trace, quenched.evaluation.energy)
         made.update(
             (i, Refined(start=starts[i], **part)) for i, part in zip(still, parts, strict=True)
         )

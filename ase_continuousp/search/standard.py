@@ -56,5 +56,13 @@ def standardized(
                 energy=float(found.energy[b]),
                 forces=found.forces[batch.offsets[b] : batch.offsets[b + 1]],
                 stress=found.stress[b],
+                basin_energy=_of_size(made[i], crystal.n_atoms),
             )
     return made
+
+
+def _of_size(refined: Refined, n_atoms: int) -> float | None:
+    """Return the energy of the basin for a cell of another size."""
+    if refined.basin_energy is None:
+        return None
+    return refined.basin_energy_per_atom * n_atoms

@@ -24,7 +24,9 @@ class StartCrystal:
     noise : float
         Level in [0, 1] at which the annealing begins: 1 forgets the crystal, 0 only quenches it.
     distance : float or None
-        Chemical distance to the crystals it was made from, where there is such a thing.
+        -log of the probability that it is the first right one of its kind, where that is known.
+    nearness : float or None
+        Chemical log weight of the nearest crystal it was made from, 0 for the same elements.
     label : str
         What it was made from, for people: a space group, the name of a prototype.
 
@@ -41,6 +43,7 @@ class StartCrystal:
     kind: str
     noise: float = 1.0
     distance: float | None = None
+    nearness: float | None = None
     label: str = ""
 
     def __post_init__(self) -> None:

@@ -1,7 +1,8 @@
 """Building a prototype library: classes of crystals, each with the mean of its members.
 
 No prototype is the geometry of one crystal: each is averaged over at least two. Crystals that are
-nearly the same form the first classes. Those left alone are grouped again and again with wider
+nearly the same form the first classes. Those left alone are averages of what their relatives relax
+to in a learned energy, if one is given; what has none is grouped again and again with wider
 tolerances, and what is alone even then is averaged with its nearest relative in another class.
 """
 
@@ -18,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from ase_continuousp.crystals import Crystals
+from ase_continuousp.energy_function import EnergyFunction
 from ase_continuousp.starts.averaging import Mean, averaged, idealized, symmetrized
 from ase_continuousp.starts.fitting import TrainingSet, fit_substitution, tabulated_vectors
 from ase_continuousp.starts.grouping import (
@@ -28,6 +30,7 @@ from ase_continuousp.starts.grouping import (
     relatives_of,
 )
 from ase_continuousp.starts.library import PrototypeLibrary, quantized
+from ase_continuousp.starts.relaxing import relaxed_means
 from ase_continuousp.starts.substitution import Substitution
 
 Floats = NDArray[np.float64]
@@ -41,6 +44,7 @@ _N_TRIED = 40  # members of a class that are brought to one setting at most
 _N_RELATIVES = 4
 _REACH = 0.4  # of the fingerprints of relatives
 _LOOSE = 0.1  # tolerance to which the mean of relatives is idealized
+_ALIKE = 0.1  # crystals that differ by more are rather relaxed than averaged with each other
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ def build_library(
     min_members: int = 2,
     n_fit: int = 30_000,
     substitution: Substitution | None = None,
+    energy: EnergyFunction | None = None,
     seed: int = 0,
     progress: bool = False,
 ) -> PrototypeLibrary:
@@ -73,6 +78,8 @@ def build_library(
     a class. Its members are brought to the setting of the first, averaged and symmetrized. Where
     fewer than ``min_members`` can be averaged, the crystals form classes with the next tolerance,
     and after the last one each is averaged with its nearest relatives. What has none is left out.
+    With an energy, crystals without a like within 0.1 become means of relaxed relatives first
+    (:func:`ase_continuousp.starts.relaxing.relaxed_means`).
 
     Parameters
     ----------
@@ -95,6 +102,8 @@ def build_library(
         Crystals on which the distance between elements is fitted; 0 leaves it as tabulated.
     substitution : Substitution, optional
         A distance fitted before, instead of fitting one.
+    energy : EnergyFunction, optional
+        A learned energy of these elements, in which relatives of lone crystals are relaxed.
     seed : int
     progress : bool
 
@@ -130,7 +139,9 @@ def build_library(
     if substitution is None:
         substitution = _substitution(material, n_fit, rng, progress)
     columns: dict[str, list[NDArray[np.int64]]] = {}
-    for row in _rows(material, tolerances, symprec, n_averaged, min_members, rng, progress):
+    relax = None if energy is None else (energy, substitution)
+    rows = _rows(material, tolerances, symprec, n_averaged, min_members, relax, rng, progress)
+    for row in rows:
         for name, values in row.items():
             columns.setdefault(name, []).append(values)
     if not columns:
@@ -174,15 +185,30 @@ def _rows(
     symprec: float,
     n_averaged: int,
     min_members: int,
+    relax: tuple[EnergyFunction, Substitution] | None,
     rng: np.random.Generator,
     progress: bool,
 ) -> Iterator[dict[str, NDArray[np.int64]]]:
     """Yield what the library stores of each class, finest classes first."""
     crystals, anonymous, prints = material.crystals, material.anonymous, material.prints
     left = list(range(len(crystals)))
+    settled: set[int]
     for tolerance in tolerances:
+        if relax is not None and tolerance > _ALIKE:
+            energy, substitution = relax
+            relax = None
+            known = np.unique(crystals.numbers).tolist()
+            settled = set()
+            for b, mean in relaxed_means(
+                crystals, anonymous, prints, left, substitution, energy, known, progress=progress
+            ):
+                settled.add(b)
+                c = PrototypeClass(b, [b], [tuple(range(len(anonymous[b].elements)))])
+                yield _row(material, c, mean, symprec, _ALIKE)
+            left = [b for b in left if b not in settled]
+            _LOG.info("relaxed relatives: %d of %d are alone", len(left), len(crystals))
         classes = classes_of(left, crystals.counts, anonymous, prints, tolerance)
-        settled: set[int] = set()
+        settled = set()
         for c in tqdm(classes, disable=not progress, desc=f"prototypes {tolerance}"):
             if len(c.members) < min_members:
                 continue

@@ -39,11 +39,15 @@ class VolumeModel(Protocol):
 
 @dataclass(frozen=True)
 class Decorated:
-    """A prototype with the elements of a composition on its labels, and the units in its cell."""
+    """A prototype with the elements of a composition on its labels, and the units in its cell.
+
+    `nearness` is the chemical log weight of its nearest member.
+    """
 
     prototype: int
     elements: Integers
     multiple: int
+    nearness: float
 
 
 class PrototypeStart:
@@ -165,6 +169,7 @@ class PrototypeStart:
                     kind="prototype",
                     noise=self.noise,
                     distance=-math.log(probability),
+                    nearness=candidates[place].nearness,
                     label=self.describe(candidates[place].prototype),
                 )
             )
@@ -212,21 +217,22 @@ class PrototypeStart:
         rows, side = np.concatenate(parts), np.concatenate(sides)
         same_cell = np.isin(self.library.n_atoms[prototype], sizes)
         log_none = self.substitution.log_none
+        weights = self.substitution.log_weights(targets, rows, fractions, same_cell, side)
+        # How near is said unscaled and against the same elements in the same cell.
+        own = self.substitution.log_weights(targets[:1], targets[:1], fractions, True)
+        nearest = np.maximum.reduceat(weights - own, begin, axis=1) / self.substitution.sharpness
         if stable:
-            weights = self.substitution.log_weights(targets, rows, fractions, same_cell)
-            weights -= self.substitution.log_weights(targets[:1], targets[:1], fractions, True)
+            weights = self.substitution.log_weights(targets, rows, fractions, same_cell) - own
             weights /= self.substitution.sharpness
             weights = stable_log_weights(weights, np.concatenate(energies), side)
             log_none = STABLE_LOG_NONE
-        else:
-            weights = self.substitution.log_weights(targets, rows, fractions, same_cell, side)
         together = np.logaddexp.reduceat(weights, begin, axis=1)
         total = np.logaddexp(np.logaddexp.reduce(together, axis=None), log_none)
         best = np.argsort(-together, axis=None, kind="stable")[:_N_COMPARED]
         order, place = np.unravel_index(best, together.shape)
         made = [
-            Decorated(int(prototype[begin[c]]), targets[o], fitting[int(prototype[begin[c]])])
-            for o, c in zip(order, place, strict=True)
+            Decorated(p, targets[o], fitting[p], float(nearest[o, c]))
+            for o, c, p in zip(order, place, prototype[begin[place]].tolist(), strict=True)
         ]
         return made, np.exp(together[order, place] - total)
 
