@@ -158,6 +158,20 @@ def test_interrupted_run_resumes_to_the_same_weights(salts, tmp_path, monkeypatc
         torch.testing.assert_close(cut[name], expected, rtol=0, atol=0)
 
 
+def test_a_run_can_begin_with_the_weights_of_a_model(salts, tmp_path):
+    small = {"channels": 16, "vector_channels": 16, "n_layers": 2}
+    first = train(TrainConfig(steps=3, batch_size=2, network=small), salts, tmp_path / "small")
+    config = TrainConfig(steps=1, batch_size=2, learning_rate=1e-12, network=small)
+    again = train(config, salts, tmp_path / "again", start_from=first)
+    old, new = load_model(first), load_model(again)
+    for name, value in old.network.named_parameters():
+        torch.testing.assert_close(new.network.get_parameter(name), value, rtol=0, atol=1e-6)
+    assert new.card["training"]["started_from"] == "small"
+    config = TrainConfig(steps=1, batch_size=2, network=small | {"cutoff_ratio": 1.5})
+    with pytest.raises(ValueError, match=r"has cutoff_ratio=1\.8, the config 1\.5"):
+        train(config, salts, tmp_path / "other", start_from=first)
+
+
 def test_what_cannot_be_resumed_is_refused(salts, tmp_path):
     config = TrainConfig(steps=2, batch_size=2, network=SMALL)
     with pytest.raises(ValueError, match="holds no run to resume"):

@@ -18,6 +18,9 @@ def run(
     val: Annotated[Path | None, typer.Option(help="Validation file; its loss is logged.")] = None,
     preset: Annotated[str, typer.Option(help="perov5, mp20, mpts52 or carbon24.")] = "mp20",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
+    start_from: Annotated[
+        str | None, typer.Option(help="Model whose weights to begin with, grown to size.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Updates, instead of the preset's.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Crystals an update.")] = None,
     seed: Annotated[int, typer.Option(help="Of weights, order and noise.")] = 0,
@@ -32,5 +35,14 @@ def run(
     changes: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "objective": objective}
     config = replace(config, **{k: v for k, v in changes.items() if v is not None})
     processes = os.cpu_count() or 1
-    model = train(config, data, out, val=val, resume=resume, processes=processes, progress=True)
+    model = train(
+        config,
+        data,
+        out,
+        val=val,
+        resume=resume,
+        start_from=start_from,
+        processes=processes,
+        progress=True,
+    )
     typer.echo(f"model: {model}")

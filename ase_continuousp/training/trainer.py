@@ -16,12 +16,13 @@ import torch
 from tqdm import tqdm
 
 from ase_continuousp.crystals import Crystals
-from ase_continuousp.model.checkpoint import save_model
+from ase_continuousp.model.checkpoint import TrainedModel, load_model, save_model
 from ase_continuousp.model.continuous import ContinuousEnergy
 from ase_continuousp.niggli import reduce_crystals
 from ase_continuousp.starts.priors import Priors
 from ase_continuousp.training.config import TrainConfig
 from ase_continuousp.training.data import read_crystals
+from ase_continuousp.training.growth import grown
 from ase_continuousp.training.noise import Noised, NoiseLaw
 from ase_continuousp.training.objectives.score import ScoreMatching
 from ase_continuousp.training.run_state import RunState, has_state
@@ -39,6 +40,7 @@ def train(
     *,
     val: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    start_from: str | os.PathLike[str] | None = None,
     processes: int = 1,
     progress: bool = False,
 ) -> Path:
@@ -60,6 +62,9 @@ def train(
         Validation file: its loss is logged. Nothing is chosen by it.
     resume : bool
         Go on with the run in `out`; without it a folder that holds a run is refused.
+    start_from : str or path, optional
+        A model whose weights a new run begins with, grown to the sizes that the config asks for
+        (:func:`ase_continuousp.training.growth.grown`).
     processes : int
         Worker processes that parse CIFs. More than one needs a script with the usual
         ``if __name__ == "__main__"`` guard.
@@ -75,7 +80,8 @@ def train(
     ------
     ValueError
         If the folder holds a run and `resume` is false, or the other way round, or the
-        run was started with other settings; if the loss is no longer finite.
+        run was started with other settings; if `start_from` cannot be grown to the sizes asked
+        for; if the loss is no longer finite.
 
     Examples
     --------
@@ -105,7 +111,7 @@ def train(
             [read_crystals(s, processes=processes, progress=progress) for s in sources]
         )
     )
-    state = _initial_state(config)
+    state = _initial_state(config, start_from)
     if resume:
         state.load(folder, config.as_dict())
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,21 +121,41 @@ def train(
     validation = None
     if val is not None:
         validation = _validation_set(read_crystals(val, processes=processes), config, objective)
-    card = _card(config, crystals, sources, val)
+    card = _card(config, crystals, sources, val, start_from)
     _run(config, state, crystals, objective, validation, folder, card, progress)
     return folder
 
 
-def _initial_state(config: TrainConfig) -> RunState:
+def _initial_state(
+    config: TrainConfig, start_from: str | os.PathLike[str] | None = None
+) -> RunState:
     dtype = _DTYPES[config.precision]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = ContinuousEnergy(**config.network).to(dtype)
+    if start_from is not None:
+        network = _grown(load_model(start_from), network, config.seed).to(dtype)
     optimizer = torch.optim.Adam(
         network.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), foreach=True
     )
     average = {k: v.detach().clone() for k, v in network.named_parameters()}
     return RunState(network, optimizer, average, np.random.default_rng(config.seed))
+
+
+def _grown(model: TrainedModel, like: ContinuousEnergy, seed: int) -> ContinuousEnergy:
+    small, wanted = model.network, like.hyperparameters
+    if not isinstance(small, ContinuousEnergy):
+        raise ValueError(f"start_from: {model.name!r} is not of the kind {like.kind!r}")
+    names = ("channels", "vector_channels", "n_layers")
+    network = grown(small, **{name: wanted[name] for name in names}, seed=seed)
+    different = [k for k in wanted if network.hyperparameters[k] != wanted[k]]
+    if different:
+        name = different[0]
+        raise ValueError(
+            f"start_from: {model.name!r} has {name}={network.hyperparameters[name]}, "
+            f"the config {wanted[name]}"
+        )
+    return network
 
 
 def _run(
@@ -234,7 +260,9 @@ def _card(
     crystals: Crystals,
     sources: Sequence[str | os.PathLike[str]],
     val: str | os.PathLike[str] | None,
+    start_from: str | os.PathLike[str] | None,
 ) -> dict[str, Any]:
+    begun = {} if start_from is None else {"started_from": os.path.basename(start_from)}
     return {
         "elements": np.unique(crystals.numbers).tolist(),
         "energy_unit": 1.0,
@@ -243,6 +271,7 @@ def _card(
             "validation": None if val is None else _label(val),
             "crystals": len(crystals),
             "config": config.as_dict(),
+            **begun,
         },
     }
 
