@@ -298,6 +298,7 @@ def test_evaluate_writes_a_report(run: Run, model: str) -> None:
     promised = """n k start chains match_rate strict_rate rmse top1_match_rate seconds model data
     seed per_structure"""
     assert set(promised.split()) <= set(report)
+    assert sorted(path.name for path in Path().iterdir()) == ["data.extxyz", "r.json"]
     assert (report["n"], report["k"], report["start"], report["chains"]) == (2, 1, "random", 1)
     assert 0.0 <= report["match_rate"] <= 1.0
     assert "match" in done.out

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
+from ase_continuousp.evaluation import evaluate as evaluate_module
 from ase_continuousp.evaluation.evaluate import evaluate
 from ase_continuousp.evaluation.report import Report, Row
 from ase_continuousp.evaluation.tasks import Task, judge
@@ -147,6 +148,40 @@ def test_limit_takes_the_first_after_a_shuffle(model: Path, data: Path) -> None:
     everything = evaluate(model, data, processes=1, controls=False)
     assert sorted(r.index for r in everything.per_structure) == [0, 1, 2, 3, 4]
     assert everything.controls == {}
+
+
+def test_interrupted_evaluation_goes_on_from_its_journal(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"k": 2, "processes": 1, "n_steps": 2}
+    monkeypatch.setattr(evaluate_module, "_CPU_BATCH", 2)  # a task for each crystal
+    straight = evaluate(model, data, **options)
+    judged = evaluate_module.sample_and_judge
+    calls = []
+
+    def killed(task: Task, priors: Priors) -> list[Row]:
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(task)
+        return judged(task, priors)
+
+    journal = tmp_path / "journal"
+    monkeypatch.setattr(evaluate_module, "sample_and_judge", killed)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(model, data, **options, journal=journal)
+    with journal.open("a") as stream:  # as a killed writer leaves it
+        stream.write('{"index": 1, "form')
+
+    def counted(task: Task, priors: Priors) -> list[Row]:
+        calls.append(task)
+        return judged(task, priors)
+
+    monkeypatch.setattr(evaluate_module, "sample_and_judge", counted)
+    resumed = evaluate(model, data, **options, journal=journal)
+    assert resumed.per_structure == straight.per_structure
+    assert len(calls) == straight.n > 1  # nothing twice
+    with pytest.raises(ValueError, match="belongs to another evaluation"):
+        evaluate(model, data, **options | {"k": 1}, journal=journal)
 
 
 def test_crystals_of_unknown_elements_count_as_not_found(model: Path) -> None:

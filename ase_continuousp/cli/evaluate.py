@@ -28,6 +28,8 @@ def run(
     from ase_continuousp.evaluation.evaluate import evaluate
 
     check_text_file("--json", json_file)
+    # Beside the report until it is complete: the same command goes on where it was interrupted.
+    journal = None if json_file is None else json_file.with_name(f"{json_file.name}.partial")
     report = evaluate(
         model,
         data,
@@ -38,7 +40,9 @@ def run(
         seed=seed,
         processes=processes,
         progress=True,
+        journal=journal,
     )
-    if json_file is not None:
+    if json_file is not None and journal is not None:
         report.save(json_file)
+        journal.unlink()
     typer.echo(report.summary())

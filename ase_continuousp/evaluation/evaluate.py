@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import asdict
 from multiprocessing import get_context
+from typing import Any
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ase_continuousp import io
 from ase_continuousp.crystals import Crystals
+from ase_continuousp.evaluation.journal import Journal
 from ase_continuousp.evaluation.report import Report, Row
 from ase_continuousp.evaluation.tasks import (
     Recipe,
@@ -55,6 +61,7 @@ def evaluate(
     device: str = "auto",
     n_steps: int | None = None,
     controls: bool = True,
+    journal: str | os.PathLike[str] | None = None,
 ) -> Report:
     """Return how often a model finds test crystals from their compositions.
 
@@ -92,6 +99,9 @@ def evaluate(
         Noisy steps of a chain; those of the model if not given.
     controls : bool
         Whether to compute the controls.
+    journal : path, optional
+        Where finished test crystals are kept. If an evaluation is interrupted, the same call
+        with the same journal goes on from there, to the same numbers.
 
     Returns
     -------
@@ -102,7 +112,8 @@ def evaluate(
     FileNotFoundError
         If there is no such data file.
     TypeError, ValueError
-        If an argument is wrong, or the data hold no crystal.
+        If an argument is wrong, the data hold no crystal, or the journal belongs to another
+        evaluation.
 
     Examples
     --------
@@ -139,12 +150,17 @@ def evaluate(
         seed=seed,
         batch=_GPU_BATCH if on_gpu else _CPU_BATCH,
     )
-    tasks = make_tasks(recipe, truths, rows)
-    done: dict[int, Row] = {}
-    bar = tqdm(total=len(rows), desc="evaluating", unit="crystal", disable=not progress)
+    kept = None if journal is None else Journal(journal, _key(recipe, start, truths, rows))
+    done = {} if kept is None else {row.index: row for row in kept.rows}
+    tasks = make_tasks(recipe, truths, rows, done=set(done))
+    bar = tqdm(
+        total=len(rows), initial=len(done), desc="evaluating", unit="crystal", disable=not progress
+    )
     with bar, _pool(processes) as pool:
         for finished in _work(tasks, priors, pool, on_gpu):
             done.update((row.index, row) for row in finished)
+            if kept is not None:
+                kept.append(finished)
             bar.update(len(finished))
     return Report(
         k=k,
@@ -156,6 +172,26 @@ def evaluate(
         seed=seed,
         per_structure=tuple(done[int(index)] for index in rows),
     )
+
+
+def _key(recipe: Recipe, start: str, truths: Crystals, rows: NDArray[np.int64]) -> dict[str, Any]:
+    """Return what the rows of an evaluation depend on."""
+    digest = hashlib.sha256()
+    for array in (truths.positions, truths.cells, truths.numbers, truths.offsets, rows):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return {
+        "model": recipe.model.hash,
+        "card": hashlib.sha256(json.dumps(recipe.model.card).encode()).hexdigest()[:16],
+        "crystals": digest.hexdigest()[:16],
+        "start": start,
+        "kinds": sorted(recipe.sources.starts),
+        "settings": asdict(recipe.settings),
+        "k": recipe.k,
+        "chains": recipe.n_chains,
+        "seed": recipe.seed,
+        "batch": recipe.batch,
+        "controls": sorted(recipe.controls),
+    }
 
 
 def _work(

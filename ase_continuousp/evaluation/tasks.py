@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,7 +85,13 @@ class Recipe:
     batch: int
 
 
-def make_tasks(recipe: Recipe, truths: Crystals, rows: NDArray[np.int64]) -> Iterator[Task]:
+def make_tasks(
+    recipe: Recipe,
+    truths: Crystals,
+    rows: NDArray[np.int64],
+    *,
+    done: Collection[int] = (),
+) -> Iterator[Task]:
     """Yield the tasks one by one, so that starts are made while workers compute.
 
     Parameters
@@ -96,12 +102,16 @@ def make_tasks(recipe: Recipe, truths: Crystals, rows: NDArray[np.int64]) -> Ite
     rows : array of int
         Those to sample. Each has a random stream of its own, and the tasks depend on nothing
         but the rows and the recipe.
+    done : collection of int
+        Rows that need no task; tasks of which all rows are done are left out.
     """
     known = set(recipe.model.elements)
     per_row = recipe.k * recipe.n_chains
     group = max(1, recipe.batch // per_row)
     for number, batch in enumerate(batches_of(truths.counts[rows].tolist(), group)):
         chosen = rows[batch].tolist()
+        if all(row in done for row in chosen):
+            continue
         starts: list[StartCrystal] = []
         owners: list[int] = []
         samples: list[int] = []
