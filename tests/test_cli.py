@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -87,7 +88,7 @@ def files() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "verb", ["predict", "relax", "anneal", "train", "evaluate", "models", "info"]
+    "verb", ["predict", "relax", "anneal", "train", "library", "evaluate", "models", "info"]
 )
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_every_verb_has_help(run: Run, verb: str, flag: str) -> None:
@@ -101,7 +102,7 @@ def test_every_verb_has_help(run: Run, verb: str, flag: str) -> None:
 def test_the_verbs_are_listed(run: Run, arguments: list[str]) -> None:
     done = run(*arguments)
     assert done.status == 0
-    for verb in ("predict", "relax", "anneal", "train", "evaluate", "models", "info"):
+    for verb in ("predict", "relax", "anneal", "train", "library", "evaluate", "models", "info"):
         assert verb in done.out
 
 
@@ -464,3 +465,13 @@ def test_the_console_script_runs() -> None:
     done = subprocess.run([script, "relax"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("ase-continuousp: error: Missing argument")
+
+
+def test_library_goes_into_the_model(run: Run, model: str) -> None:
+    write("data.extxyz", [bulk("NaCl", "rocksalt", a=a) for a in (5.5, 5.7)])
+    shutil.copytree(model, "own")
+    done = run("library", "--model", "own", "--data", "data.extxyz", "--no-relax")
+    assert done.status == 0, done.err
+    assert done.out.startswith("prototypes: 1 in own")
+    done = run("predict", "NaCl", "--model", "own", "--start", "prototype", "-n", 1)
+    assert done.status == 0, done.err
