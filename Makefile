@@ -66,7 +66,7 @@ test-integrations: setup-test
 	$(THREADS) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m integration
 
 bench: setup-test
-	@for script in benchmarks/bench_*.py benchmarks/continuity.py benchmarks/textbook.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	@for script in benchmarks/bench_*.py benchmarks/continuity.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 clean:
 	rm -rf build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage

@@ -16,28 +16,12 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from some_crystals import random_crystals
 
-from ase_continuousp.crystals import Crystals
 from ase_continuousp.model.continuous import ContinuousEnergy
 from ase_continuousp.model.derivatives import ModelEnergy
 from ase_continuousp.model.pairs import TorchPairs
 from ase_continuousp.training.objectives.score import ScoreMatching
-
-
-def random_crystals(n_crystals: int, seed: int = 0) -> Crystals:
-    """Crystals of 1 to 20 atoms, 18 Å³ per atom, moderately skewed, as in MP-20."""
-    rng = np.random.default_rng(seed)
-    made = []
-    while len(made) < n_crystals:
-        n_atoms = int(rng.integers(1, 21))
-        cell = np.eye(3) + 0.25 * rng.normal(size=(3, 3))
-        volume = abs(np.linalg.det(cell))
-        if volume < 0.3:
-            continue
-        cell *= (18.0 * n_atoms / volume) ** (1 / 3)
-        numbers = rng.integers(1, 90, n_atoms)
-        made.append(Crystals.single(rng.random((n_atoms, 3)) @ cell, cell, numbers))
-    return Crystals.concatenate(made)
 
 
 def compare(title: str, runs: dict[str, Callable[[], object]], repeats: int) -> None:

@@ -16,27 +16,13 @@ from collections.abc import Callable
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
+from some_crystals import random_crystals
 
+from ase_continuousp import io
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.neighborlist import search
 
 Search = Callable[[], int]
-
-
-def random_crystals(n_crystals: int, seed: int = 0) -> list[Atoms]:
-    """Crystals of 1 to 20 atoms, 18 Å³ per atom, moderately skewed, as in MP-20."""
-    rng = np.random.default_rng(seed)
-    made = []
-    while len(made) < n_crystals:
-        n_atoms = int(rng.integers(1, 21))
-        cell = np.eye(3) + 0.25 * rng.normal(size=(3, 3))
-        volume = abs(np.linalg.det(cell))
-        if volume < 0.3:
-            continue
-        cell *= (18.0 * n_atoms / volume) ** (1 / 3)
-        sites = rng.random((n_atoms, 3))
-        made.append(Atoms(["Si"] * n_atoms, scaled_positions=sites, cell=cell, pbc=True))
-    return made
 
 
 def rattled_rock_salt(n_atoms: int, seed: int = 0) -> Atoms:
@@ -122,7 +108,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--large", type=int, nargs="*", default=[512, 4096, 32768])
     options = parser.parse_args()
-    batch = random_crystals(200)
+    batch = io.to_atoms(random_crystals(200))
     lengths = np.array([(a.get_volume() / len(a)) ** (1 / 3) for a in batch])
     for kappa in (1.7, 3.0):
         compare(f"200 crystals, {kappa} l", batch, kappa * lengths, options.repeats)

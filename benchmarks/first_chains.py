@@ -1,0 +1,55 @@
+"""What fewer chains would have found, from one evaluation of many.
+
+    ase-continuousp evaluate --model mp20 --data test.csv.gz -k 20 --start random --json r.json
+    python benchmarks/first_chains.py r.json --chains 1 8
+
+The samples of an evaluation are independent, so the lowest in energy of the first n of each test
+crystal is what n chains would have given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+STRICT_RMS = 0.2
+
+
+def lowest(row: dict[str, Any], n: int) -> float | None:
+    """Return the RMS distance of the lowest of the first n samples of a test crystal."""
+    first = row["samples"][:n]
+    return min(first, key=lambda one: one["energy_per_atom"])["rms"] if first else None
+
+
+def rates(distances: list[float | None]) -> str:
+    """Return match rate, strict rate and RMSE with one standard error."""
+    found = np.array([rms for rms in distances if rms is not None])
+    n = len(distances)
+    match, strict = len(found) / n, float(np.sum(found < STRICT_RMS)) / n
+    error = np.sqrt(match * (1 - match) / n)
+    rmse = found.mean() if len(found) else float("nan")
+    spread = found.std() / np.sqrt(len(found)) if len(found) else float("nan")
+    return f"{match:.3f} ± {error:.3f}  strict {strict:.3f}  RMSE {rmse:.4f} ± {spread:.4f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("report", help="JSON of an evaluation with k > 1 and random starts")
+    parser.add_argument("--chains", type=int, nargs="+", default=[1, 8])
+    arguments = parser.parse_args()
+    report = json.loads(Path(arguments.report).read_text())
+    if report["start"] != "random":
+        parser.error(f"the samples of start={report['start']!r} are not alike")
+    rows = report["per_structure"]
+    print(f"{len(rows)} crystals, {report['k']} chains each")
+    for n in arguments.chains:
+        print(f"lowest of {n:2}: {rates([lowest(row, n) for row in rows])}")
+    print(f"best of {report['k']:2}:   {rates([row['rms'] for row in rows])}")
+
+
+if __name__ == "__main__":
+    main()
