@@ -14,10 +14,11 @@ from ase_continuousp.starts import StartCrystal
 CUBE = Crystals.single([[0, 0, 0]], 3.0 * np.eye(3), [84])
 
 
-def found(kind, energy, distance=None, nearness=None, basin=None):
+def found(kind, energy, distance=None, nearness=None, basin=None, log_odds=None):
     start = StartCrystal(CUBE, kind, noise=0.0, distance=distance, nearness=nearness)
     zeros = np.zeros((1, 3)), np.zeros((3, 3))
-    return Refined(CUBE, energy, *zeros, True, start, np.zeros(1), basin_energy=basin)
+    trace = np.zeros(1)
+    return Refined(CUBE, energy, *zeros, True, start, trace, basin, log_odds)
 
 
 def test_evidence_is_what_the_members_say():
@@ -32,6 +33,24 @@ def test_evidence_is_what_the_members_say():
     assert (generated.known, generated.lead) == (0.0, 0.0)
 
 
+def test_the_judge_is_asked_about_the_representative():
+    prototypes = [found("prototype", -1.0, d, log_odds=j) for d, j in ((3.0, 5.0), (0.5, 2.0))]
+    generated = [found("random", -2.0, log_odds=7.0), found("random", -1.0, log_odds=9.0)]
+    known, other = evidence([[generated[0], *prototypes], generated])
+    assert (known.log_odds, other.log_odds) == (2.0, 7.0)
+    np.testing.assert_array_equal(known.as_array()[-2:], [2.0, 0.0])
+    np.testing.assert_array_equal(other.as_array()[-2:], [0.0, 7.0])
+
+
+def test_searches_without_prototypes_have_constants_of_their_own():
+    classes = [[found("random", -1.0, log_odds=1.0)], [found("random", -1.1, log_odds=0.0)]]
+    own = (0.0,) * 8 + (1.0,)
+    first, second = CalibratedRanking(DEFAULT, generated=own)(classes)
+    assert first.head.energy == -1.0
+    assert first.probability / second.probability == pytest.approx(np.e)
+    assert CalibratedRanking(DEFAULT, generated=own)([]) == []
+
+
 def test_guessed_constants_give_no_probability():
     classes = [[found("prototype", 0.0, 0.2)], [found("random", 0.0)]]
     guessed, fitted = (CalibratedRanking(DEFAULT, is_fitted=f)(classes) for f in (False, True))
@@ -40,7 +59,7 @@ def test_guessed_constants_give_no_probability():
 
 
 def test_probabilities_are_a_softmax_with_none_and_prototypes_represent():
-    ranking = CalibratedRanking((0.5, 1.0, -1.0, 0.0, -3.0, 0.0, 0.0))
+    ranking = CalibratedRanking((0.5, 1.0, -1.0, 0.0, -3.0, 0.0, 0.0, 0.0, 0.0))
     prototype, random = found("prototype", 0.0, 0.2), found("random", 0.0)
     ranked = ranking([[found("random", 0.4)], [random, prototype]])
     scores = np.array([-0.2, -1.0 - 3.0 * 0.3])  # the lead is bounded
@@ -50,7 +69,7 @@ def test_probabilities_are_a_softmax_with_none_and_prototypes_represent():
 
 
 def test_far_scores_do_not_overflow():
-    [one] = CalibratedRanking((-4000.0, 1e4, 0, 0, 0, 0, 0))([[found("prototype", 0.0, 0.3)]])
+    [one] = CalibratedRanking((-4000.0, 1e4, 0, 0, 0, 0, 0, 0, 0))([[found("prototype", 0.0, 0.3)]])
     assert one.probability == 1.0
 
 
@@ -75,9 +94,9 @@ def test_fit_needs_searches():
 
 def test_constants_come_from_the_card():
     assert tuple(ranking_of_model({}).constants) == DEFAULT
-    own = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
+    own = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]
     assert ranking_of_model({"ranking": {"constants": own}}).constants.tolist() == own
-    with pytest.raises(ValueError, match="constants must be 7 numbers: 2"):
+    with pytest.raises(ValueError, match="constants must be 9 numbers: 2"):
         ranking_of_model({"ranking": {"constants": [1.0, 2.0]}})
 
 

@@ -11,7 +11,17 @@ from typing import Any, NoReturn
 import typer
 
 from ase_continuousp import __version__
-from ase_continuousp.cli import anneal, evaluate, info, library, models, predict, relax, train
+from ase_continuousp.cli import (
+    anneal,
+    evaluate,
+    info,
+    judge,
+    library,
+    models,
+    predict,
+    relax,
+    train,
+)
 
 app = typer.Typer(
     name="ase-continuousp",
@@ -21,7 +31,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (predict, relax, anneal, train, library, evaluate, models, info):
+for verb in (predict, relax, anneal, train, library, judge, evaluate, models, info):
     app.command(verb.__name__.rsplit(".", 1)[1])(verb.run)
 
 # Newer versions of typer carry their own copy of click; this is the base of usage errors in either.

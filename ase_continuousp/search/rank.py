@@ -83,15 +83,19 @@ class Evidence:
         Energy of its basin per atom above the lowest of all classes.
     n_generated : int
         Members that random or symmetric starts led to.
+    log_odds : float
+        What the judge of the model says of its likeliest prototype, or of its lowest member if
+        there is none; 0 without a judge.
     """
 
     known: float
     nearness: float
     lead: float
     n_generated: int
+    log_odds: float = 0.0
 
     def as_array(self) -> Floats:
-        """Return what the score is linear in, (6,)."""
+        """Return what the score is linear in, (8,)."""
         is_known = float(self.known > 0)
         lead = min(self.lead, _HIGHEST)
         return np.array(
@@ -102,6 +106,8 @@ class Evidence:
                 lead * (1.0 - is_known),
                 np.log1p(self.n_generated),
                 max(self.nearness, _FARTHEST) * is_known,
+                self.log_odds * is_known,
+                self.log_odds * (1.0 - is_known),
             ]
         )
 
@@ -116,7 +122,9 @@ def evidence(classes: Sequence[Sequence[Refined]]) -> list[Evidence]:
     for members, energy in zip(classes, lowest, strict=True):
         distances = [one.start.distance for one in members if one.start.distance is not None]
         known = min(sum(math.exp(-distance) for distance in distances), 1.0)
-        made.append(Evidence(known, nearest, energy - floor, len(members) - len(distances)))
+        generated = len(members) - len(distances)
+        odds = _prototypes_first(members)[0].log_odds or 0.0
+        made.append(Evidence(known, nearest, energy - floor, generated, odds))
     return made
 
 
@@ -152,21 +160,31 @@ class CalibratedRanking:
     []
     """
 
-    def __init__(self, constants: Sequence[float], *, is_fitted: bool = True) -> None:
-        self.constants = np.asarray(constants, dtype=np.float64)
-        if self.constants.shape != (7,):
-            raise ValueError(f"constants must be 7 numbers: {len(self.constants)}")
+    def __init__(
+        self,
+        constants: Sequence[float],
+        *,
+        generated: Sequence[float] | None = None,
+        is_fitted: bool = True,
+    ) -> None:
+        self.constants = _checked("constants", constants)
+        self.generated = None if generated is None else _checked("generated", generated)
         self.is_fitted = is_fitted
 
     def __call__(self, classes: Sequence[Sequence[Refined]]) -> list[Ranked]:
         """Return the classes, likeliest first; prototypes represent their class."""
         found = evidence(classes)
+        constants = self.constants
         if not any(one.known > 0 for one in found):
-            return EnergyRanking()(classes)  # the constants weigh prototypes against the rest
-        scores = np.array([one.as_array() for one in found]) @ self.constants[1:]
-        largest = max(float(scores.max()), float(self.constants[0]))
+            if self.generated is None:
+                return EnergyRanking()(classes)  # the others weigh prototypes against the rest
+            constants = self.generated
+        if not found:
+            return []
+        scores = np.array([one.as_array() for one in found]) @ constants[1:]
+        largest = max(float(scores.max()), float(constants[0]))
         shares = np.exp(scores - largest)
-        probabilities = shares / (shares.sum() + np.exp(self.constants[0] - largest))
+        probabilities = shares / (shares.sum() + np.exp(constants[0] - largest))
         ranked = [
             Ranked(
                 tuple(_prototypes_first(members)),
@@ -186,13 +204,20 @@ def _prototypes_first(members: Sequence[Refined]) -> list[Refined]:
     )
 
 
+def _checked(name: str, constants: Sequence[float]) -> Floats:
+    made = np.asarray(constants, dtype=np.float64)
+    if made.shape != (9,):
+        raise ValueError(f"{name} must be 9 numbers: {len(made)}")
+    return made
+
+
 #: For models without constants of their own: guesses, so that there are no probabilities.
-DEFAULT = (-2.0, 0.6, -3.0, -3.0, -3.0, 0.5, 0.0)
+DEFAULT = (-2.0, 0.6, -3.0, -3.0, -3.0, 0.5, 0.0, 1.0, 1.0)
 
 
 def ranking_of_model(card: Mapping[str, Any]) -> CalibratedRanking:
     """Return the ranking whose constants a model's card holds, the default ones if it has none."""
-    constants = card.get("ranking", {}).get("constants")
-    if constants is None:
+    fitted = card.get("ranking", {})
+    if "constants" not in fitted:
         return CalibratedRanking(DEFAULT, is_fitted=False)
-    return CalibratedRanking(constants)
+    return CalibratedRanking(fitted["constants"], generated=fitted.get("generated"))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from tqdm import tqdm
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.energy_function import EnergyFunction, Evaluation
 from ase_continuousp.model.checkpoint import TrainedModel, load_model
+from ase_continuousp.model.derivatives import ModelEnergy
+from ase_continuousp.model.judge import JUDGE, Judge
 from ase_continuousp.sampling.annealing import AnnealSettings, anneal
 from ase_continuousp.starts import StartCrystal
 
@@ -44,6 +47,8 @@ class Refined:
         Energy per atom along the way; one value if it was taken as built.
     basin_energy : float, optional
         Of the minimum that a quench from here leads to, if it is another than here.
+    log_odds : float, optional
+        What the judge of the model says, if it has one.
     """
 
     crystals: Crystals
@@ -54,6 +59,7 @@ class Refined:
     start: StartCrystal
     trace: Floats
     basin_energy: float | None = None
+    log_odds: float | None = None
 
     @property
     def energy_per_atom(self) -> float:
@@ -237,7 +243,20 @@ def _split(
 def run_job(job: Job) -> list[Refined]:
     """Refine the starts of a job; a function of its own, so that workers find it."""
     energy = _energy_of(job.model, job.device)
-    return refine_starts(energy, job.starts, job.settings, np.random.default_rng(job.seed))
+    made = refine_starts(energy, job.starts, job.settings, np.random.default_rng(job.seed))
+    judge = _judge_of(job.model, job.device)
+    return made if judge is None else judged(made, judge)
+
+
+def judged(refined: Sequence[Refined], judge: Judge) -> list[Refined]:
+    """Return crystals with what a judge says of them; of crystals that went astray nothing."""
+    sane = [i for i, one in enumerate(refined) if one.is_finite]
+    made = list(refined)
+    if sane:
+        odds = judge(Crystals.concatenate([refined[i].crystals for i in sane]))
+        for i, value in zip(sane, odds.tolist(), strict=True):
+            made[i] = replace(made[i], log_odds=value)
+    return made
 
 
 def refine_all(
@@ -303,5 +322,13 @@ def _run(jobs: Sequence[Job], executor: Executor | None) -> Iterator[tuple[int, 
 
 
 @lru_cache(maxsize=2)
-def _energy_of(model: str, device: str) -> EnergyFunction:
+def _energy_of(model: str, device: str) -> ModelEnergy:
     return load_model(model).energy(device=device)
+
+
+@lru_cache(maxsize=2)
+def _judge_of(model: str, device: str) -> Judge | None:
+    path = Path(model) / JUDGE
+    if not path.is_file():
+        return None
+    return Judge.load(path, device=_energy_of(model, device).device)

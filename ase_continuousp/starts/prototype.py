@@ -115,6 +115,22 @@ class PrototypeStart:
         del rng
         return self._generate(numbers, [1], n, stable=False)
 
+    def generate_like(
+        self, numbers: ArrayLike, n: int, *, unseen: bool, n_compared: int = _N_COMPARED
+    ) -> list[StartCrystal]:
+        """Return what :meth:`generate` does, to learn from rather than to search with.
+
+        Parameters
+        ----------
+        numbers : (n_atoms,) array of int
+        n : int
+        unseen : bool
+            As if the library knew no crystal of this composition.
+        n_compared : int
+            Candidates that are compared with each other; fewer are faster.
+        """
+        return self._generate(numbers, [1], n, stable=False, unseen=unseen, n_compared=n_compared)
+
     def generate_any(self, unit: ArrayLike, multiples: Sequence[int], n: int) -> list[StartCrystal]:
         """Return up to n different crystals whose cells hold any of several numbers of units.
 
@@ -140,7 +156,14 @@ class PrototypeStart:
         return self._generate(unit, multiples, n, stable=self.library.energies is not None)
 
     def _generate(
-        self, unit: ArrayLike, multiples: Sequence[int], n: int, *, stable: bool
+        self,
+        unit: ArrayLike,
+        multiples: Sequence[int],
+        n: int,
+        *,
+        stable: bool,
+        unseen: bool = False,
+        n_compared: int = _N_COMPARED,
     ) -> list[StartCrystal]:
         unit = np.asarray(unit, dtype=np.int64).reshape(-1)
         if len(unit) == 0 or unit.min() < 1 or unit.max() >= len(self.library.vectors):
@@ -149,7 +172,7 @@ class PrototypeStart:
             raise ValueError(f"n must not be negative: {n}")
         if len(multiples) == 0 or min(multiples) < 1:
             raise ValueError(f"multiples must be at least one positive number: {multiples}")
-        candidates, probabilities = self._candidates(unit, multiples, stable)
+        candidates, probabilities = self._candidates(unit, multiples, stable, unseen, n_compared)
         if not candidates or n == 0:
             return []
         distances = self._distances(candidates)
@@ -183,7 +206,12 @@ class PrototypeStart:
         return f"{names} {Spacegroup(group).symbol.replace(' ', '')} {group}"
 
     def _candidates(
-        self, unit: Integers, multiples: Sequence[int], stable: bool
+        self,
+        unit: Integers,
+        multiples: Sequence[int],
+        stable: bool,
+        unseen: bool,
+        n_compared: int,
     ) -> tuple[list[Decorated], Floats]:
         """Return the likeliest decorated prototypes and their probabilities."""
         elements, counts, _ = anonymized(unit)
@@ -201,7 +229,7 @@ class PrototypeStart:
             fitting[p] = int(possible[0]) // len(unit)
             rows, side = self.library.members(p)
             energy = self.library.member_energies(p)
-            if target in self._left_out:
+            if unseen or target in self._left_out:
                 stays = ~np.all(np.sort(rows, axis=1) == np.sort(elements), axis=1)
                 rows, side = rows[stays], side[stays]
                 energy = None if energy is None else energy[stays]
@@ -228,7 +256,7 @@ class PrototypeStart:
             log_none = STABLE_LOG_NONE
         together = np.logaddexp.reduceat(weights, begin, axis=1)
         total = np.logaddexp(np.logaddexp.reduce(together, axis=None), log_none)
-        best = np.argsort(-together, axis=None, kind="stable")[:_N_COMPARED]
+        best = np.argsort(-together, axis=None, kind="stable")[:n_compared]
         order, place = np.unravel_index(best, together.shape)
         made = [
             Decorated(p, targets[o], fitting[p], float(nearest[o, c]))

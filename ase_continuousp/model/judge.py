@@ -1,0 +1,113 @@
+"""A second network of a model: how much more plausible a crystal is than its likes are."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ase_continuousp.crystals import Crystals
+from ase_continuousp.model.continuous import ContinuousEnergy, crystal_means
+from ase_continuousp.model.pairs import Graph
+from ase_continuousp.neighborlist import search
+
+Floats = NDArray[np.float64]
+
+JUDGE = "judge.safetensors"
+_FORMAT = "ase_continuousp-judge-1"
+
+
+class Judge:
+    """Log-odds J = −U_J/N of a crystal among other candidates of its composition.
+
+    U_J is a network of the same form as the energy, so J is invariant and continuous as well. It
+    was trained to tell the right one of the prototypes of a composition from the wrong ones
+    (:mod:`ase_continuousp.training.judging`); the energy, trained on the neighborhood of known
+    crystals, says little about which of two minima is right.
+
+    Parameters
+    ----------
+    network : ContinuousEnergy
+    device : str
+
+    Examples
+    --------
+    >>> judge = Judge(ContinuousEnergy(channels=8, vector_channels=4, n_layers=2))
+    >>> judge(Crystals.single([[0, 0, 0]], [[3, 0, 0], [0, 3, 0], [0, 0, 3]], [84])).shape
+    (1,)
+    """
+
+    def __init__(self, network: ContinuousEnergy, *, device: str | torch.device = "cpu") -> None:
+        self.device = torch.device(device)
+        self.network = network.to(self.device, torch.float32).eval().requires_grad_(False)
+
+    def __call__(self, crystals: Crystals) -> Floats:
+        """Return the log-odds of each crystal, (n_crystals,)."""
+        with torch.no_grad():
+            made: Floats = (
+                log_odds(self.network, crystals, self.device).cpu().numpy().astype(np.float64)
+            )
+        return made
+
+    def save(self, path: str | os.PathLike[str], *, trained_on: str = "") -> None:
+        """Write weights, in half precision, and sizes as one file, by a rename."""
+        target = Path(path)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        tensors = {
+            name: value.detach().half().contiguous()
+            for name, value in self.network.named_parameters()
+        }
+        about = {
+            "format": _FORMAT,
+            "hyperparameters": json.dumps(self.network.hyperparameters),
+            "trained_on": trained_on,
+        }
+        save_file(tensors, temporary, metadata=about)
+        os.replace(temporary, target)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> Judge:
+        """Read a file written by :meth:`save`.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file holds no judge, or a damaged one.
+        """
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"judge: no such file: {os.fspath(path)}")
+        try:
+            with safe_open(path, framework="pt") as stream:
+                about: dict[str, Any] = stream.metadata() or {}
+                if about.get("format") != _FORMAT:
+                    raise ValueError(f"format is {about.get('format')!r}, not {_FORMAT!r}")
+                tensors = {name: stream.get_tensor(name).float() for name in stream.keys()}  # noqa: SIM118
+            with torch.random.fork_rng(devices=[]):
+                network = ContinuousEnergy(**json.loads(about["hyperparameters"]))
+            network.load_state_dict(tensors)
+        except (SafetensorError, RuntimeError, TypeError, KeyError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(f"judge: {os.fspath(path)} holds no judge: {reason}") from None
+        return cls(network, device=device)
+
+
+def log_odds(network: ContinuousEnergy, crystals: Crystals, device: torch.device) -> Tensor:
+    """Return −U_J/N of each crystal, differentiable in the parameters of the network."""
+    neighbors = search(crystals, network.cutoff_ratio * crystals.lengths)
+    graph = Graph.of(crystals, neighbors, torch.float32, device)
+    energies = network.atomic_energies(
+        graph,
+        torch.from_numpy(crystals.positions).to(device),
+        torch.from_numpy(crystals.cells).to(device),
+    )
+    return -crystal_means(graph, energies[:, None])[:, 0]

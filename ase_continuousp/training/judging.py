@@ -1,0 +1,282 @@
+"""Training a judge: which of the prototypes of a composition is the right one.
+
+Of the candidates c of a composition, with the probabilities q_c that the library gives them, the
+judge J makes
+
+    p_c ∝ q_c^a exp(J_c),   p_none ∝ exp(b),
+
+and the mean of log Σ_{right c} p_c, or of log p_none where none is right, is maximized over the
+network and a, b. It begins with the network of the energy, which knows what surroundings atoms
+like, and with J = 0. Crystals of the composition itself are left out of the library meanwhile, or
+the nearest candidate would always be the right one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ase_continuousp.crystals import Crystals
+from ase_continuousp.model.checkpoint import TrainedModel, load_model
+from ase_continuousp.model.continuous import ContinuousEnergy
+from ase_continuousp.model.judge import JUDGE, Judge, log_odds
+from ase_continuousp.starts.library import PrototypeLibrary
+from ase_continuousp.starts.priors import Priors
+from ase_continuousp.starts.prototype import PrototypeStart
+from ase_continuousp.training.candidates import Candidates, candidates_of
+from ase_continuousp.training.data import read_crystals
+from ase_continuousp.training.run_state import RunState, has_state
+from ase_continuousp.training.trainer import schedule
+
+_log = logging.getLogger(__name__)
+_CPU = torch.device("cpu")
+_N_HELD_OUT = 600
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """Settings of the training of a judge.
+
+    Parameters
+    ----------
+    n_compositions : int
+        Training crystals whose compositions are learned from, drawn at random.
+    n_candidates : int
+        Of each composition.
+    epochs : int
+    batch_size : int
+        Compositions per update.
+    learning_rate : float
+        Peak of the schedule; the readout, which begins anew, learns ten times as fast.
+    warmup : int
+    ema, clip : float
+    seed : int
+    checkpoint_every : int
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+    """
+
+    n_compositions: int = 16_000
+    n_candidates: int = 6
+    epochs: int = 4
+    batch_size: int = 16
+    learning_rate: float = 2e-4
+    warmup: int = 100
+    ema: float = 0.995
+    clip: float = 1.0
+    seed: int = 0
+    checkpoint_every: int = 200
+
+    def __post_init__(self) -> None:
+        for name in ("n_compositions", "n_candidates", "epochs", "batch_size", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1: {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be positive: {self.learning_rate}")
+
+
+class _Choice(nn.Module):
+    """The judge with the two numbers that stand beside it."""
+
+    def __init__(self, network: ContinuousEnergy) -> None:
+        super().__init__()
+        self.judge = network
+        self.beside = nn.Parameter(torch.tensor([1.0, -2.0]))  # a, b
+
+    def losses(self, some: Candidates) -> tuple[Tensor, list[bool]]:
+        """Return -log of the likelihood of each composition, and whether its first is right."""
+        odds = log_odds(self.judge, some.crystals, _CPU)
+        scores = odds - self.beside[0] * torch.from_numpy(some.distances).to(odds.dtype)
+        right = torch.from_numpy(some.is_right)
+        losses, hits = [], []
+        for begin, end in zip(some.first[:-1].tolist(), some.first[1:].tolist(), strict=True):
+            shares = torch.log_softmax(torch.cat([scores[begin:end], self.beside[1:]]), 0)
+            own = right[begin:end]
+            losses.append(-torch.logsumexp(shares[:-1][own], 0) if own.any() else -shares[-1])
+            hits.append(bool(own[int(scores[begin:end].argmax())]))
+        return torch.stack(losses), hits
+
+
+def train_judge(
+    model: str | os.PathLike[str],
+    data: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
+    config: JudgeConfig | None = None,
+    *,
+    val: str | os.PathLike[str] | None = None,
+    processes: int = 1,
+    progress: bool = False,
+) -> Path:
+    """Train a judge for a model that has a prototype library, and write it into its folder.
+
+    What was done is kept in the folder ``judging`` of the model, and the next call goes on from
+    there to the same result.
+
+    Parameters
+    ----------
+    model : str or path
+    data : path or sequence of paths
+        Training files of the model, see :func:`ase_continuousp.training.data.read_crystals`.
+    config : JudgeConfig, optional
+    val : path, optional
+        Validation file: its loss is logged. Nothing is chosen by it.
+    processes : int
+        Worker processes that parse CIFs.
+    progress : bool
+
+    Returns
+    -------
+    Path
+        The file of the judge.
+
+    Raises
+    ------
+    ValueError
+        If the model has no prototype library, or an earlier run had other settings.
+
+    Examples
+    --------
+    >>> train_judge("perov5", "nowhere.csv")
+    Traceback (most recent call last):
+    FileNotFoundError: data file not found: nowhere.csv
+    """
+    config = JudgeConfig() if config is None else config
+    trained = load_model(model)
+    sources = [data] if isinstance(data, str | os.PathLike) else list(data)
+    crystals = Crystals.concatenate([read_crystals(s, processes=processes) for s in sources])
+    folder = trained.path / "judging"
+    folder.mkdir(exist_ok=True)
+    n = config.n_compositions
+    known = _candidates(trained, crystals, n, config, folder / "train.npz", progress)
+    held_out = None
+    if val is not None:
+        some, n = read_crystals(val, processes=processes), _N_HELD_OUT
+        held_out = _candidates(trained, some, n, config, folder / "val.npz", progress)
+    choice = _run(trained, known, held_out, config, folder, progress)
+    target = trained.path / JUDGE
+    Judge(choice.judge).save(target, trained_on=f"{len(known)} compositions")
+    return target
+
+
+def _candidates(
+    trained: TrainedModel,
+    crystals: Crystals,
+    n: int,
+    config: JudgeConfig,
+    path: Path,
+    progress: bool,
+) -> Candidates:
+    if path.is_file():
+        return Candidates.load(path)
+    library = trained.path / "prototypes.npz"
+    if not library.is_file():
+        raise ValueError(f"model must have a prototype library: {trained.path} has none")
+    start = PrototypeStart(
+        PrototypeLibrary.load(library), Priors.load(trained.path / "priors.json"), noise=0.0
+    )
+    rows = np.random.default_rng(config.seed).permutation(len(crystals))[:n]
+    made = candidates_of(
+        crystals.select(rows), start, n=config.n_candidates, unseen=True, progress=progress
+    )
+    made.save(path)
+    return made
+
+
+def _run(
+    trained: TrainedModel,
+    known: Candidates,
+    held_out: Candidates | None,
+    config: JudgeConfig,
+    folder: Path,
+    progress: bool,
+) -> _Choice:
+    state = _initial_state(trained, config)
+    if has_state(folder):
+        state.load(folder, asdict(config))
+    n_batches = max(1, len(known) // config.batch_size)
+    steps = config.epochs * n_batches
+    bar = tqdm(total=steps, initial=state.step, disable=not progress, desc="judging", unit="step")
+    with bar:
+        while state.step < steps:
+            if len(state.order) < config.batch_size:
+                state.order = tuple(state.rng.permutation(len(known)).tolist())
+            batch = np.array(state.order[: config.batch_size])
+            state.order = state.order[config.batch_size :]
+            _update(state, known.select(batch), config, steps)
+            bar.update()
+            if state.step % config.checkpoint_every == 0 or state.step == steps:
+                state.save(folder, asdict(config))
+                if held_out is not None and (state.step == steps or state.step % n_batches < 200):
+                    _log.info("step %d: %s", state.step, _held_out(state, held_out))
+    choice = state.network
+    assert isinstance(choice, _Choice)
+    with torch.no_grad():
+        for name, parameter in choice.named_parameters():
+            parameter.copy_(state.average[name])
+    return choice
+
+
+def _initial_state(trained: TrainedModel, config: JudgeConfig) -> RunState:
+    network = trained.network
+    if not isinstance(network, ContinuousEnergy):
+        raise ValueError(f"model must be of the kind 'continuous': {trained.name!r}")
+    with torch.random.fork_rng(devices=[]):
+        own = ContinuousEnergy(**network.hyperparameters)
+    own.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        for parameter in own.readout[2].parameters():
+            parameter.zero_()
+    choice = _Choice(own)
+    fast = [p for name, p in choice.named_parameters() if ".readout." in name or name == "beside"]
+    slow = [p for p in choice.parameters() if not any(p is q for q in fast)]
+    optimizer = torch.optim.Adam(
+        [{"params": slow, "share": 1.0}, {"params": fast, "share": 10.0}],
+        lr=config.learning_rate,
+        betas=(0.9, 0.99),
+        foreach=True,
+    )
+    average = {name: value.detach().clone() for name, value in choice.named_parameters()}
+    return RunState(choice, optimizer, average, np.random.default_rng(config.seed))
+
+
+def _update(state: RunState, some: Candidates, config: JudgeConfig, steps: int) -> None:
+    choice = state.network
+    assert isinstance(choice, _Choice)
+    state.optimizer.zero_grad()
+    losses, _ = choice.losses(some)
+    losses.mean().backward()
+    nn.utils.clip_grad_norm_(choice.parameters(), config.clip)
+    for group in state.optimizer.param_groups:
+        rate = config.learning_rate * schedule(state.step, steps, config.warmup)
+        group["lr"] = group["share"] * rate
+    state.optimizer.step()
+    state.step += 1
+    state.update_average(config.ema)
+
+
+def _held_out(state: RunState, some: Candidates) -> str:
+    """Return loss and share of first choices that are right, by the averaged weights."""
+    choice = state.network
+    assert isinstance(choice, _Choice)
+    own = {name: value.detach().clone() for name, value in choice.named_parameters()}
+    with torch.no_grad():
+        for name, parameter in choice.named_parameters():
+            parameter.copy_(state.average[name])
+        losses, hits = [], []
+        for part in np.array_split(np.arange(len(some)), max(1, len(some) // 24)):
+            found, right = choice.losses(some.select(part))
+            losses += found.tolist()
+            hits += right
+        for name, parameter in choice.named_parameters():
+            parameter.copy_(own[name])
+    return f"validation {np.mean(losses):.4f}, first right {np.mean(hits):.3f}"
