@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,15 @@ from ase.calculators.calculator import (
     external_calculators,
     register_calculator_class,
 )
-from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
-from numpy.typing import NDArray
 
+from ase_continuousp.crystals import Crystals
+from ase_continuousp.energy_function import Evaluation
 from ase_continuousp.io import from_atoms
 from ase_continuousp.model.checkpoint import TrainedModel, load_model
 from ase_continuousp.model.derivatives import ModelEnergy
+from ase_continuousp.neighborlist import closed
+from ase_continuousp.vacuum import has_vacuum, widest_gap
 
 
 class ContinuouSPCalculator(Calculator):
@@ -35,8 +38,10 @@ class ContinuouSPCalculator(Calculator):
 
     The energy depends on the infinite crystal alone: it is the same per atom for a cell and its
     supercell, and continuous when atoms meet or cross cell faces. The cutoff is a multiple of
-    (V/N)^(1/3), which has no meaning for surfaces and molecules, so only crystals periodic in
-    all three directions are accepted.
+    ℓ = (V/N)^(1/3), which has no meaning for surfaces and molecules: open directions are refused,
+    and a warning is given once if a periodic cell holds vacuum. With `length` in the place of ℓ
+    both are accepted; nothing then depends on the vacuum. The models were trained on bulk
+    crystals, so what they say of surfaces is an extrapolation.
 
     Parameters
     ----------
@@ -46,6 +51,9 @@ class ContinuouSPCalculator(Calculator):
         "auto" (CUDA if there is one), "cpu", "cuda", "cuda:1", …
     dtype : str
         "float32", or "float64" for finite differences and tight relaxations.
+    length : float, optional [Å]
+        Stands for ℓ in cutoff and energy. Give (V/N)^(1/3) of the bulk crystal: the energy of
+        that crystal stays what it is, and slabs cut from it can be compared with it.
 
     Raises
     ------
@@ -54,7 +62,15 @@ class ContinuouSPCalculator(Calculator):
     ValueError
         On construction: unknown model, device or dtype. On evaluation: an element that the model
         was not trained on (the error lists those it knows), atoms that are not periodic in three
-        directions, a cell without volume, positions that are not finite, or no atoms.
+        directions (without `length`), a cell without volume, positions that are not finite, or
+        no atoms.
+    MemoryError
+        On evaluation, if the atoms are too many.
+
+    Warns
+    -----
+    UserWarning
+        If a layer of more than 6.5 Å holds no atom, without `length`.
 
     Notes
     -----
@@ -84,6 +100,7 @@ class ContinuouSPCalculator(Calculator):
         "model": "mp20",
         "device": "auto",
         "dtype": "float32",
+        "length": None,
     }
     ignored_changes = {"initial_charges", "initial_magmoms"}  # noqa: RUF012
 
@@ -93,10 +110,14 @@ class ContinuouSPCalculator(Calculator):
         *,
         device: str = "auto",
         dtype: str = "float32",
+        length: float | None = None,
     ) -> None:
         self._model: TrainedModel
         self._energy: ModelEnergy
-        super().__init__(model=model, device=device, dtype=dtype)  # type: ignore[no-untyped-call]
+        self._warned = False
+        super().__init__(  # type: ignore[no-untyped-call]
+            model=model, device=device, dtype=dtype, length=length
+        )
 
     def set(self, **kwargs: Any) -> dict[str, Any]:
         """Set parameters; a changed one forgets the results. A wrong one changes nothing.
@@ -118,7 +139,9 @@ class ContinuouSPCalculator(Calculator):
             kwargs["model"] = _name_or_path(kwargs["model"])
         wanted = {**self.parameters, **kwargs}
         model = load_model(wanted["model"])
-        energy = model.energy(device=wanted["device"], dtype=wanted["dtype"])
+        energy = model.energy(
+            device=wanted["device"], dtype=wanted["dtype"], length=wanted["length"]
+        )
         changed: dict[str, Any] = super().set(**kwargs)  # type: ignore[no-untyped-call]
         self._model, self._energy = model, energy
         if changed:
@@ -140,9 +163,9 @@ class ContinuouSPCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         if self.atoms is None:
             raise ValueError("atoms must be given to a calculator that has seen none")
-        crystals = from_atoms(self.atoms)
-        self._check_elements(crystals.numbers)
-        found = self._energy(crystals)
+        crystals = self._crystal(self.atoms)
+        self._model.require_elements(crystals.numbers)
+        found = self._evaluate(crystals)
         unit = float(self._model.card.get("energy_unit", 1.0))
         energy = float(found.energy[0]) * unit
         self.results = {
@@ -150,17 +173,45 @@ class ContinuouSPCalculator(Calculator):
             "free_energy": energy,
             "energies": found.energies * unit,
             "forces": found.forces * unit,
-            "stress": full_3x3_to_voigt_6_stress(found.stress[0]) * unit,
         }
+        if np.all(self.atoms.pbc):  # else there is no volume, and ASE says that there is no stress
+            self.results["stress"] = full_3x3_to_voigt_6_stress(found.stress[0]) * unit
 
-    def _check_elements(self, numbers: NDArray[np.int64]) -> None:
-        unknown = np.setdiff1d(numbers, self._model.elements)
-        if len(unknown):
-            supported = " ".join(chemical_symbols[z] for z in self._model.elements)
+    def _evaluate(self, crystals: Crystals) -> Evaluation:
+        try:
+            return self._energy(crystals)
+        except (MemoryError, RuntimeError) as error:  # torch has a RuntimeError of its own
+            is_known = any(words in str(error) for words in ("out of memory", "allocate memory"))
+            if not isinstance(error, MemoryError) and not is_known:
+                raise
+            raise MemoryError(
+                f"atoms: {crystals.n_atoms} atoms do not fit into the memory of "
+                f"{self._energy.device}. Memory grows with their number: take a smaller cell (a "
+                "supercell has the energy per atom of its cell), dtype='float32', or "
+                "device='cpu' if this was a GPU."
+            ) from error
+
+    def _crystal(self, atoms: Atoms) -> Crystals:
+        """Return the crystal that is evaluated; of open directions one whose images are far."""
+        length = self.parameters["length"]
+        if length is not None:
+            atoms = closed(atoms, self._energy.network.cutoff_ratio * length)
+        elif not np.all(atoms.pbc) and len(atoms):
             raise ValueError(
-                f"atoms: model {self._model.name!r} was not trained on "
-                f"{chemical_symbols[unknown[0]]}; it supports: {supported}"
+                "atoms must have a full 3-D periodic cell, because the cutoff follows (V/N)^(1/3): "
+                f"pbc is {atoms.pbc.tolist()}. For surfaces and molecules pass length=, "
+                "(V/N)^(1/3) of the bulk crystal."
             )
+        crystal = from_atoms(atoms)
+        if length is None and not self._warned and has_vacuum(crystal):
+            self._warned = True
+            warnings.warn(
+                f"atoms: a layer of {widest_gap(crystal):.1f} Å holds no atom. The cutoff of this "
+                "energy follows (V/N)^(1/3), so energies and forces depend on the thickness of the "
+                "vacuum. For surfaces and molecules pass length=, (V/N)^(1/3) of the bulk crystal.",
+                stacklevel=2,
+            )
+        return crystal
 
 
 def _name_or_path(model: Any) -> str:

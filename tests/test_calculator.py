@@ -185,8 +185,14 @@ def test_parameters_are_small_json_with_the_hash_of_the_weights(
 ) -> None:
     described = json.loads(json.dumps(calc.todict()))
     digest = described.pop("model_hash")
-    assert described == {"model": str(folder), "device": "cpu", "dtype": "float32"}
+    assert described == {
+        "model": str(folder),
+        "device": "cpu",
+        "dtype": "float32",
+        "length": None,
+    }
     assert described == dict(calc.parameters)
+    assert len(json.dumps(described)) < 1000
     other = ContinuouSPCalculator(save_tiny_model(tmp_path, priors=False, seed=1))
     assert len(digest) == 16
     assert digest != other.todict()["model_hash"]
@@ -391,6 +397,7 @@ def test_no_and_flat_cells_and_no_atoms_are_refused(calc: ContinuouSPCalculator)
     water.pbc = True
     for atoms, message in (
         (water, "volume > 0"),
+        (Atoms("Cu", pbc=(True, True, False)), "3-D periodic cell"),
         (Atoms("Cu", cell=[[1, 0, 0], [0, 1, 0], [1, 1, 0]], pbc=True), "volume > 0"),
         (Atoms(cell=[3, 3, 3], pbc=True), "at least one atom"),
         (Atoms("Cu", [[np.nan, 0, 0]], cell=[3, 3, 3], pbc=True), "positions must be finite"),
@@ -409,6 +416,7 @@ def test_without_neighbors_the_energy_is_finite_and_forces_vanish(tmp_path: Path
     assert_stress(atoms)
 
 
+@pytest.mark.filterwarnings("ignore:atoms. a layer of:UserWarning")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("length", [1e-3, 1.0, 1e4])
 def test_extreme_densities_give_finite_numbers(folder: Path, dtype: str, length: float) -> None:
@@ -419,9 +427,27 @@ def test_extreme_densities_give_finite_numbers(folder: Path, dtype: str, length:
     assert np.isfinite(atoms.get_forces()).all()
 
 
+@pytest.mark.parametrize(
+    "raised", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_too_many_atoms_are_told_what_to_do(
+    atoms: Atoms, raised: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> object:
+        raise raised
+
+    monkeypatch.setattr(ModelEnergy, "__call__", fails)
+    with pytest.raises(MemoryError, match=r"5 atoms do not fit .* take a smaller cell"):
+        atoms.get_potential_energy()
+    monkeypatch.setattr(ModelEnergy, "__call__", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        atoms.get_potential_energy()
+
+
 # 14 to 16: invariance and derivatives
 
 
+@pytest.mark.filterwarnings("ignore:atoms. a layer of:UserWarning")
 @pytest.mark.parametrize("name", KNOWN)
 def test_energy_depends_on_the_infinite_crystal_alone(
     exact: ContinuouSPCalculator, name: str

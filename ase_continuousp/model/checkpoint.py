@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import torch
+from ase.data import chemical_symbols
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -56,17 +59,37 @@ class TrainedModel:
         """Atomic numbers that occur in the training set."""
         return tuple(self.card["elements"])
 
-    def energy(self, *, device: str = "auto", dtype: str = "float32") -> ModelEnergy:
+    def require_elements(self, numbers: Iterable[int]) -> None:
+        """Raise ValueError, with the elements of the training set, if others are among these."""
+        unknown = sorted({int(z) for z in numbers} - set(self.elements))
+        if unknown:
+            supported = " ".join(chemical_symbols[z] for z in self.elements)
+            raise ValueError(
+                f"atoms: model {self.name!r} was not trained on "
+                f"{chemical_symbols[unknown[0]]}; it supports: {supported}"
+            )
+
+    def energy(
+        self, *, device: str = "auto", dtype: str = "float32", length: float | None = None
+    ) -> ModelEnergy:
         """Return the energy function of the model.
+
+        Parameters
+        ----------
+        device, dtype : str
+        length : float, optional [Å]
+            Stands for ℓ = (V/N)^(1/3) of all crystals.
 
         Raises
         ------
         ValueError
-            If the device or the dtype is unknown or not available.
+            If the device or the dtype is unknown or not available, or the length not positive.
         """
+        if length is not None and not (isinstance(length, Real) and 0.0 < length < float("inf")):
+            raise ValueError(f"length must be a positive number [Å] or None: {length!r}")
         copy = _build(self.card)
         copy.load_state_dict(self.network.state_dict())
-        return ModelEnergy(copy, dtype=_dtype(dtype), device=_device(device))
+        return ModelEnergy(copy, dtype=_dtype(dtype), device=_device(device), length=length)
 
 
 def load_model(name_or_path: str | os.PathLike[str]) -> TrainedModel:

@@ -218,7 +218,9 @@ def soft_norm(values: Tensor, axes: tuple[int, ...], components: int) -> Tensor:
 
 
 def crystal_lengths(graph: Graph, cells: Tensor) -> Tensor:
-    """Return ℓ = (V/N)^(1/3) of each crystal [Å], differentiable in the cells."""
+    """Return ℓ = (V/N)^(1/3) of each crystal [Å], differentiable in the cells, unless given."""
+    if graph.lengths is not None:
+        return graph.lengths
     a, b, c = cells.unbind(1)
     volumes = (a * torch.linalg.cross(b, c)).sum(1).abs()
     lengths: Tensor = (volumes / graph.counts.to(volumes.dtype)) ** (1 / 3)

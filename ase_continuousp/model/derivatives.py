@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -38,6 +39,8 @@ class ModelEnergy:
         Precision of the network; positions and pair vectors are always float64 before the last
         rounding.
     device : torch.device or str
+    length : float, optional [Å]
+        Stands for ℓ in all crystals; cutoff and energy then no longer follow the density.
 
     Examples
     --------
@@ -57,15 +60,21 @@ class ModelEnergy:
         *,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        length: float | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.dtype = dtype
+        self.length = length
         self.network: Any = network.to(self.device, dtype).eval().requires_grad_(False)
 
     def __call__(self, crystals: Crystals) -> Evaluation:
         """Return energies, forces and stress of every crystal."""
-        neighbors = search(crystals, self.network.cutoff_ratio * crystals.lengths)
+        fixed = None if self.length is None else np.full(crystals.n_crystals, self.length)
+        lengths = crystals.lengths if fixed is None else fixed
+        neighbors = search(crystals, self.network.cutoff_ratio * lengths)
         graph = Graph.of(crystals, neighbors, self.dtype, self.device)
+        if fixed is not None:
+            graph = replace(graph, lengths=torch.from_numpy(fixed).to(self.device))
         positions = torch.from_numpy(crystals.positions).to(self.device)
         cells = torch.from_numpy(crystals.cells).to(self.device)
         energies, grad_positions, virial = differentiate(self.network, graph, positions, cells)

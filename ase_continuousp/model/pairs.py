@@ -37,6 +37,8 @@ class Graph:
         One of every two pairs (i, j, S) and (j, i, −S), sorted.
     half_first : (n_atoms + 1,) int64 tensor
         Chosen pairs of atom a are ``half[half_first[a]:half_first[a + 1]]``.
+    lengths : (n_crystals,) float64 tensor, optional [Å]
+        What stands for ℓ = (V/N)^(1/3) of the cells.
     """
 
     numbers: Tensor
@@ -48,6 +50,7 @@ class Graph:
     shifts: Tensor
     half: Tensor
     half_first: Tensor
+    lengths: Tensor | None = None
 
     @classmethod
     def of(

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ase_continuousp.crystals import Crystals
-from ase_continuousp.neighborlist._ase import neighbor_list
+from ase_continuousp.neighborlist._ase import closed, neighbor_list
 from ase_continuousp.neighborlist._backends import choose
 
-__all__ = ["Neighbors", "neighbor_list", "search"]
+__all__ = ["Neighbors", "closed", "neighbor_list", "search"]
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,34 @@ def neighbor_list(
     return chosen[0] if len(chosen) == 1 else chosen
 
 
+def closed(atoms: Atoms, cutoff: float) -> Atoms:
+    """Return a copy that is periodic in all directions, images along the added ones out of reach.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        Periodic in any directions. What is periodic already keeps its cell vector.
+    cutoff : float [Å]
+
+    Raises
+    ------
+    ValueError
+        If a periodic direction has no cell vector independent of the others.
+
+    Examples
+    --------
+    >>> from ase.build import molecule
+    >>> water = closed(molecule("H2O"), 4.0)
+    >>> water.pbc.all(), len(neighbor_list("i", water, 4.0))
+    (True, 6)
+    """
+    made: Atoms = atoms.copy()
+    if not np.all(atoms.pbc) and np.all(np.isfinite(atoms.cell.array)):
+        made.set_cell(periodic_cell(atoms.positions, atoms.cell.array, atoms.pbc, cutoff))
+        made.pbc = True
+    return made
+
+
 def read_cutoff(cutoff: Any, n_atoms: int) -> tuple[Floats | None, float]:
     """Return the radii of the atoms, if given as such, and the longest cutoff of any pair."""
     values = list(cutoff.values()) if isinstance(cutoff, Mapping) else cutoff
