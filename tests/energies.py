@@ -91,3 +91,39 @@ class PeriodicPair:
             np.concatenate(forces),
             np.array(stress),
         )
+
+
+@dataclass(frozen=True)
+class TwoWells:
+    """Two wells along x with a high barrier between them, the left one lower; one atom a crystal.
+
+    E = h (x² − 1)² + a x + k/2 (y² + z²)
+    """
+
+    barrier: float = 8.0
+    tilt: float = 0.2
+    spring: float = 16.0
+
+    def __call__(self, crystals: Crystals) -> Evaluation:
+        x, others = crystals.positions[:, 0], crystals.positions[:, 1:]
+        energy = self.along(x) + 0.5 * self.spring * np.sum(others**2, axis=1)
+        slope = 4.0 * self.barrier * x * (x**2 - 1.0) + self.tilt
+        force = -np.column_stack([slope, self.spring * others])
+        return Evaluation(energy, energy, force, np.zeros((crystals.n_crystals, 3, 3)))
+
+    def along(self, x: np.ndarray) -> np.ndarray:
+        return self.barrier * (x**2 - 1.0) ** 2 + self.tilt * x
+
+    def right_share(self, temperature: float) -> float:
+        """Return the weight of the well at x > 0, by quadrature."""
+        x, weight = self._weights(temperature)
+        return float(weight[x > 0.0].sum() / weight.sum())
+
+    def log_z(self, temperature: float) -> float:
+        """Return log ∫ exp(−E/T), up to a constant."""
+        _, weight = self._weights(temperature)
+        return float(np.log(weight.sum()) + np.log(temperature))
+
+    def _weights(self, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+        x = np.linspace(-3.0, 3.0, 6000)  # even: no point lies on the border
+        return x, np.exp(-self.along(x) / temperature)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from scipy.integrate import quad
 from scipy.spatial.transform import Rotation
-from scipy.stats import norm
 
 from ase_continuousp import lattice
 from ase_continuousp.crystals import Crystals
@@ -24,93 +23,11 @@ from ase_continuousp.sampling import (
     langevin,
 )
 from tests.energies import EinsteinCrystal, PeriodicPair
+from tests.flow import TEMPERATURE, Scripted, flow_asymmetry, reversed_drift
+from tests.lattices import BASIS, other_description, random_crystals
 
 KINDS = [PositionCoordinates(), StrainCoordinates(), StrainCoordinates(1.3), FlatCoordinates()]
 PINNED = StrainCoordinates(fixed=np.tile([True, False, False], 4))
-TEMPERATURE = 0.7
-STEP_SIZE = 0.02
-
-
-def random_crystals(rng, n_crystals=4, n_atoms=3):
-    cells = 3.0 * np.eye(3) + 0.5 * rng.standard_normal((n_crystals, 3, 3))
-    cells *= np.cbrt(20.0 * n_atoms / lattice.volume(cells))[:, None, None]
-    fractional = rng.random((n_crystals * n_atoms, 3))
-    crystals = Crystals(
-        positions=np.zeros((n_crystals * n_atoms, 3)),
-        cells=cells,
-        numbers=np.full(n_crystals * n_atoms, 29),
-        offsets=n_atoms * np.arange(n_crystals + 1),
-    )
-    return crystals.with_fractional(fractional)
-
-
-@dataclass
-class Scripted:
-    """Coordinates that use a given noise and remember where they went."""
-
-    inner: object
-    given: Displacement | None = None
-    moves: list = field(default_factory=list)
-
-    def noise(self, crystals, rng):
-        return self.inner.noise(crystals, rng) if self.given is None else self.given
-
-    def slope(self, crystals, evaluation):
-        return self.inner.slope(crystals, evaluation)
-
-    def move(self, crystals, displacement):
-        moved = self.inner.move(crystals, displacement)
-        self.moves.append((displacement, moved))
-        return moved
-
-    def redescribe(self, displacement, before, after):
-        self.moves.append((self.inner.redescribe(displacement, before, after), after))
-        return self.moves[-1][0]
-
-
-def gaussian_log_density(crystals, displacement, slope):
-    """Log density of y from the normal law of scipy, one number at a time.
-
-    A symmetric matrix is compared by its six coordinates in an orthonormal basis, or by nine:
-    the three that are always zero cancel between both directions.
-    """
-    sigma = np.sqrt(2.0 * STEP_SIZE)
-    scale = -STEP_SIZE / TEMPERATURE
-    atoms = norm.logpdf(displacement.atoms, scale * slope.atoms, sigma).sum(axis=1)
-    cells = norm.logpdf(displacement.cells, scale * slope.cells, sigma).sum(axis=(1, 2))
-    return np.add.reduceat(atoms, crystals.offsets[:-1]) + cells
-
-
-def flow_asymmetry(coordinates, energy, seed, there=None, back=None):
-    """Return log of flow(x → x′) / flow(x′ → x) for a random proposal of each crystal."""
-    rng = np.random.default_rng(seed)
-    here = random_crystals(rng)
-    options = {"temperature": TEMPERATURE, "step_size": STEP_SIZE}
-    start = SamplerState.start(here, energy, rng)
-
-    out = Scripted(coordinates)
-    _, record = langevin.step(start, energy, out, describe=there, **options)
-    forward, far = out.moves[0]
-    backward = forward.negative()
-    if there is not None:
-        backward, far = out.moves[1]
-
-    end = SamplerState.start(far, energy, rng)
-    slope_here = coordinates.slope(here, start.evaluation)
-    slope_far = coordinates.slope(far, end.evaluation)
-    # The noise that makes the step from x′ propose exactly the way back.
-    drift = slope_far.scaled(STEP_SIZE / TEMPERATURE, far)
-    noise = backward.plus(drift).scaled(1.0 / np.sqrt(2.0 * STEP_SIZE), far)
-    home = Scripted(coordinates, given=noise)
-    _, record_back = langevin.step(end, energy, home, describe=back, **options)
-    _, returned = home.moves[-1]
-    np.testing.assert_allclose(returned.positions, here.positions, atol=1e-10)
-    np.testing.assert_allclose(returned.cells, here.cells, atol=1e-10)
-
-    log_there = gaussian_log_density(here, forward, slope_here) + np.log(record.acceptance)
-    log_back = gaussian_log_density(far, backward, slope_far) + np.log(record_back.acceptance)
-    difference = (start.evaluation.energy - end.evaluation.energy) / TEMPERATURE
-    return log_there - difference - log_back
 
 
 @pytest.mark.parametrize("coordinates", [*KINDS, PINNED], ids=str)
@@ -122,36 +39,15 @@ def test_detailed_balance(coordinates, seed):
 
 def test_detailed_balance_fails_with_the_drift_reversed(monkeypatch):
     # The slip of the official code. A test that let it pass would prove nothing.
-    def reversed_drift(crystals, displacement, slope, temperature, step_size):
-        drift = slope.scaled(-np.asarray(step_size) / temperature, crystals)
-        return -displacement.plus(drift).squared_norm(crystals) / (4.0 * step_size)
-
     monkeypatch.setattr(langevin, "log_proposal", reversed_drift)
     for coordinates in KINDS:
         assert np.abs(flow_asymmetry(coordinates, PeriodicPair(), 0)).max() > 1e-2
 
 
-def other_description(basis, images):
-    """Return a change of description L → M L, r → r + S M L, and its inverse."""
-
-    def there(crystals):
-        cells = basis @ crystals.cells
-        shift = np.einsum("ax,axy->ay", images, cells[crystals.crystal_index])
-        return replace(crystals, positions=crystals.positions + shift, cells=cells)
-
-    def back(crystals):
-        shift = np.einsum("ax,axy->ay", images, crystals.cells[crystals.crystal_index])
-        cells = np.rint(np.linalg.inv(basis)) @ crystals.cells
-        return replace(crystals, positions=crystals.positions - shift, cells=cells)
-
-    return there, back
-
-
 @pytest.mark.parametrize("coordinates", KINDS, ids=str)
 def test_detailed_balance_when_every_proposal_is_described_anew(coordinates):
     rng = np.random.default_rng(3)
-    basis = np.array([[1.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, -1.0, 1.0]])
-    there, back = other_description(basis, rng.integers(-1, 2, size=(12, 3)).astype(float))
+    there, back = other_description(BASIS, rng.integers(-1, 2, size=(12, 3)).astype(float))
     asymmetry = flow_asymmetry(coordinates, PeriodicPair(reach=9), 1, there, back)
     np.testing.assert_allclose(asymmetry, 0.0, atol=1e-10)
 
@@ -344,8 +240,7 @@ def test_strain_moves_do_not_depend_on_the_description():
     rng = np.random.default_rng(2)
     energy = PeriodicPair(reach=8)
     crystals = random_crystals(rng, 2)
-    basis = np.array([[1.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, -1.0, 1.0]])
-    there, _ = other_description(basis, rng.integers(-1, 2, size=(6, 3)).astype(float))
+    there, _ = other_description(BASIS, rng.integers(-1, 2, size=(6, 3)).astype(float))
     runs = []
     for start in (crystals, there(crystals)):
         state = SamplerState.start(start, energy, np.random.default_rng(9))

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -161,6 +159,22 @@ def test_same_seed_same_run_and_no_global_random_state():
     assert np.array_equal(ends[0], ends[1])
     assert not np.array_equal(ends[0], ends[2])
     assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002
+
+
+def test_the_run_does_not_depend_on_the_description_of_the_start():
+    runs = []
+    for is_other in (False, True):
+        atoms = copper()
+        if is_other:
+            basis = np.array([[1, 1, 0], [0, 1, 0], [0, -1, 1]])
+            atoms.set_cell(basis @ atoms.cell.array)
+            images = np.random.default_rng(2).integers(-1, 2, size=(len(atoms), 3))
+            atoms.positions += images @ atoms.cell.array
+        anneal = AnnealedLangevin(atoms, n_steps=15, **COOL)
+        energies = [anneal.optimizable.get_value() for _ in anneal.irun()]
+        assert anneal.acceptance_rate > 0.1
+        runs.append(energies)
+    np.testing.assert_allclose(runs[0], runs[1], atol=1e-7)
 
 
 def test_steps_are_counted_as_asked():
@@ -571,52 +585,60 @@ def assert_same_frames(one, other):
 
 
 SCRIPT = """
-import sys
+import os, random, signal, sys, time
+from pathlib import Path
 from ase.calculators.emt import EMT
 from ase.io import read
 from ase_continuousp.sampling.optimizer import AnnealedLangevin
-atoms = read(sys.argv[1])
-atoms.calc = EMT()
-AnnealedLangevin(
-    atoms, n_steps=150, temperature=(0.3, 1e-3), seed=4, logfile=None,
-    trajectory=sys.argv[2], restart=sys.argv[3], append_trajectory=True,
-).run()
+
+folder, n_kills, rng = Path(sys.argv[1]), int(sys.argv[2]), random.Random(sys.argv[3])
+
+def launch(name):
+    # A fork is a run of its own that need not import everything anew.
+    process = os.fork()
+    if process:
+        return process
+    atoms = read(folder / "start.extxyz")
+    atoms.calc = EMT()
+    AnnealedLangevin(
+        atoms, n_steps=200, temperature=(0.3, 1e-3), seed=4, logfile=None,
+        trajectory=folder / f"{name}.traj", restart=folder / f"{name}.json",
+        append_trajectory=True,
+    ).run()
+    os._exit(0)
+
+assert os.waitpid(launch("straight"), 0)[1] == 0
+restart, n_killed = folder / "killed.json", 0
+while True:
+    process = launch("killed")
+    if n_killed < n_kills:
+        for _ in range(rng.randint(1, 5)):  # a random step
+            seen = restart.stat().st_mtime_ns if restart.exists() else 0
+            while not restart.exists() or restart.stat().st_mtime_ns == seen:
+                time.sleep(2e-4)
+        time.sleep(rng.uniform(0.0, 5e-3))  # and a random moment in it
+        os.kill(process, signal.SIGKILL)
+    status = os.waitpid(process, 0)[1]
+    if status == 0:
+        break
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    n_killed += 1
+print(n_killed)
 """
 
 
 def test_killed_runs_resume_to_the_straight_trajectory(tmp_path):
-    start = tmp_path / "start.extxyz"
-    copper().write(start)
-    script = tmp_path / "run.py"
-    script.write_text(SCRIPT)
-    rng = np.random.default_rng(int(os.environ.get("KILL_SEED", "0")))
-    n_kills = int(os.environ.get("N_KILLS", "4"))
-
-    def launch(name):
-        arguments = [start, tmp_path / f"{name}.traj", tmp_path / f"{name}.json"]
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-        return subprocess.Popen([sys.executable, script, *arguments], env=environment)
-
-    assert launch("straight").wait() == 0
-    restart, killed = tmp_path / "killed.json", 0
-    while True:
-        process = launch("killed")
-        if killed < n_kills:
-            seen = restart.stat().st_mtime_ns if restart.exists() else 0
-            while process.poll() is None and (
-                not restart.exists() or restart.stat().st_mtime_ns == seen
-            ):
-                time.sleep(0.001)
-            time.sleep(float(rng.uniform(0.0, 0.15)))  # a random moment among its steps
-            if process.poll() is None:
-                process.send_signal(signal.SIGKILL)
-        code = process.wait()
-        if code == 0:
-            break
-        assert code == -signal.SIGKILL
-        killed += 1
-    print(f"killed {killed} times")
-    assert killed >= 2
+    copper().write(tmp_path / "start.extxyz")
+    n_kills = os.environ.get("N_KILLS", "20")
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, tmp_path, n_kills, os.environ.get("KILL_SEED", "0")],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [n_kills]
     assert_same_frames(tmp_path / "straight.traj", tmp_path / "killed.traj")
 
 

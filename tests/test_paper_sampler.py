@@ -10,13 +10,14 @@ from ase_continuousp.niggli import reduce_crystals
 from ase_continuousp.sampling import FlatCoordinates, SamplerState, langevin
 from ase_continuousp.sampling.paper import PaperSampler
 from tests.energies import PeriodicPair
-from tests.test_langevin import (
+from tests.flow import (
     STEP_SIZE,
     TEMPERATURE,
     Scripted,
     gaussian_log_density,
-    random_crystals,
+    reversed_drift,
 )
+from tests.lattices import BASIS, other_description, random_crystals
 
 
 def test_the_schedule_is_that_of_the_paper():
@@ -26,38 +27,64 @@ def test_the_schedule_is_that_of_the_paper():
     assert (sampler.step_size(0.0), sampler.step_size(1.0)) == (0.5, 5e-4)
 
 
-def test_detailed_balance_across_reductions():
+def asymmetry_across_reduction(seed):
+    """Return log of both flows' ratio for each crystal, and how many cells were described anew."""
     energy, coordinates = PeriodicPair(), FlatCoordinates()
     options = {"temperature": TEMPERATURE, "step_size": STEP_SIZE, "describe": reduce_crystals}
+    rng = np.random.default_rng(seed)
+    start = SamplerState.start(reduce_crystals(random_crystals(rng)), energy, rng)
+    out = Scripted(coordinates)
+    _, record = langevin.step(start, energy, out, **options)
+    (forward, moved), (backward, far) = out.moves
+    n_changed = int(np.sum(np.abs(far.cells - moved.cells).max(axis=(1, 2)) > 0.1))
+
+    end = SamplerState.start(far, energy, rng)
+    slope = coordinates.slope(far, end.evaluation)
+    noise = backward.plus(slope.scaled(STEP_SIZE / TEMPERATURE, far))
+    home = Scripted(coordinates, given=noise.scaled(1.0 / np.sqrt(2.0 * STEP_SIZE), far))
+    _, record_back = langevin.step(end, energy, home, **options)
+    _, returned = home.moves[-1]
+    np.testing.assert_allclose(returned.cells, start.crystals.cells, atol=1e-9)
+    np.testing.assert_allclose(returned.positions, start.crystals.positions, atol=1e-9)
+
+    here = start.crystals
+    slope_here = coordinates.slope(here, start.evaluation)
+    asymmetry = (
+        gaussian_log_density(here, forward, slope_here)
+        + np.log(record.acceptance)
+        - (start.evaluation.energy - end.evaluation.energy) / TEMPERATURE
+        - gaussian_log_density(far, backward, slope)
+        - np.log(record_back.acceptance)
+    )
+    return asymmetry, n_changed
+
+
+def test_detailed_balance_across_reductions():
     n_changed = 0
     for seed in range(8):
-        rng = np.random.default_rng(seed)
-        start = SamplerState.start(reduce_crystals(random_crystals(rng)), energy, rng)
-        out = Scripted(coordinates)
-        _, record = langevin.step(start, energy, out, **options)
-        (forward, moved), (backward, far) = out.moves
-        n_changed += int(np.sum(np.abs(far.cells - moved.cells).max(axis=(1, 2)) > 0.1))
-
-        end = SamplerState.start(far, energy, rng)
-        slope = coordinates.slope(far, end.evaluation)
-        noise = backward.plus(slope.scaled(STEP_SIZE / TEMPERATURE, far))
-        home = Scripted(coordinates, given=noise.scaled(1.0 / np.sqrt(2.0 * STEP_SIZE), far))
-        _, record_back = langevin.step(end, energy, home, **options)
-        _, returned = home.moves[-1]
-        np.testing.assert_allclose(returned.cells, start.crystals.cells, atol=1e-9)
-        np.testing.assert_allclose(returned.positions, start.crystals.positions, atol=1e-9)
-
-        here = start.crystals
-        slope_here = coordinates.slope(here, start.evaluation)
-        asymmetry = (
-            gaussian_log_density(here, forward, slope_here)
-            + np.log(record.acceptance)
-            - (start.evaluation.energy - end.evaluation.energy) / TEMPERATURE
-            - gaussian_log_density(far, backward, slope)
-            - np.log(record_back.acceptance)
-        )
-        np.testing.assert_allclose(asymmetry, 0.0, atol=1e-9)
+        asymmetry, n = asymmetry_across_reduction(seed)
+        np.testing.assert_allclose(asymmetry, 0.0, atol=1e-10)
+        n_changed += n
     assert n_changed >= 5  # else the test shows nothing
+
+
+def test_detailed_balance_fails_with_the_sign_of_the_official_code(monkeypatch):
+    monkeypatch.setattr(langevin, "log_proposal", reversed_drift)
+    assert np.abs(asymmetry_across_reduction(0)[0]).max() > 1e-2
+
+
+def test_the_law_does_not_depend_on_the_description_of_the_start():
+    # Every start is reduced first, but another basis may reduce to the same cell turned about.
+    rng = np.random.default_rng(6)
+    crystals = random_crystals(rng, 1, 2).select(np.zeros(60, dtype=int))
+    images = rng.integers(-2, 3, size=(120, 3)).astype(float)
+    there, _ = other_description(BASIS, images)
+    sampler, ends = PaperSampler(n_steps=15), []
+    for start in (crystals, there(crystals)):
+        state = sampler.run(PeriodicPair(reach=3), start, np.random.default_rng(8))
+        ends.append(state.evaluation.energy)
+    error = np.sqrt(ends[0].var() / 60 + ends[1].var() / 60)
+    assert abs(ends[0].mean() - ends[1].mean()) < 4.0 * error + 1e-12
 
 
 def shape_energy(crystals):

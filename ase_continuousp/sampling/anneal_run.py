@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,53 +12,16 @@ from ase import Atoms
 from ase.optimize.optimize import RestartError
 from ase.utils.abc import Optimizable
 
-from ase_continuousp.sampling import checkpoint, langevin
+from ase_continuousp.sampling import checkpoint
 from ase_continuousp.sampling.ase_system import AseSystem
 from ase_continuousp.sampling.descent import descend
 from ase_continuousp.sampling.displacement import Floats
-from ase_continuousp.sampling.schedule import Geometric, progress
+from ase_continuousp.sampling.history import INFO
+from ase_continuousp.sampling.plan import AnnealPlan
 from ase_continuousp.sampling.state import SamplerState
-from ase_continuousp.sampling.warmup import WarmUp
+from ase_continuousp.sampling.watch import Watch
 
 logger = logging.getLogger(__name__)
-
-# Proposals in a row without a finite energy, force or stress after which a run is given up.
-PATIENCE = 10
-
-
-@dataclass(frozen=True)
-class AnnealPlan:
-    """What a run will do.
-
-    Parameters
-    ----------
-    n_steps : int
-    temperature, step_size : Geometric
-    warm_up : WarmUp or None
-        None takes the step sizes as scheduled.
-    volume_per_atom : (float, float)
-        Bounds [Å³] beyond which a run is stopped.
-
-    Examples
-    --------
-    >>> plan = AnnealPlan(3, Geometric(1.0, 0.01), Geometric(0.1, 0.1), None, (1.0, 1000.0))
-    >>> [round(plan.temperature_at(step), 6) for step in range(3)]
-    [1.0, 0.1, 0.01]
-    """
-
-    n_steps: int
-    temperature: Geometric
-    step_size: Geometric
-    warm_up: WarmUp | None
-    volume_per_atom: tuple[float, float]
-
-    def temperature_at(self, step: int) -> float:
-        """Return the temperature of the step of this index."""
-        return self.temperature(progress(step, self.n_steps))
-
-    def step_size_at(self, step: int) -> float:
-        """Return the largest step size of the step of this index."""
-        return self.step_size(progress(step, self.n_steps))
 
 
 class AnnealRun:
@@ -74,6 +37,7 @@ class AnnealRun:
     --------
     >>> from ase.build import bulk
     >>> from ase.calculators.emt import EMT
+    >>> from ase_continuousp.sampling.schedule import Geometric
     >>> atoms = bulk("Cu")
     >>> atoms.calc = EMT()
     >>> plan = AnnealPlan(9, Geometric(0.1, 0.01), Geometric(1e-3, 1e-4), None, (1.0, 1000.0))
@@ -87,7 +51,6 @@ class AnnealRun:
     def __init__(self, system: AseSystem, plan: AnnealPlan, rng: np.random.Generator) -> None:
         self.system = system
         self.plan = plan
-        self.stop_reason: str | None = None
         self._rng = rng
         self._state: SamplerState | None = None
         self._results: dict[str, Any] = {}
@@ -95,7 +58,12 @@ class AnnealRun:
         self._best_energy = np.inf
         self._best: Atoms | None = None
         self._rate = np.array([0.01])
-        self._n_broken = 0
+        self._watch = Watch.start(np.array([True]))
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the run ended before its schedule, or None."""
+        return self._watch.reasons[0]
 
     @property
     def state(self) -> SamplerState:
@@ -104,7 +72,8 @@ class AnnealRun:
         if self._state is None or self._place is None:
             self._state = SamplerState.start(self.system.crystals(), self.system, self._rng)
             self._start_here()
-            self._start_gently()
+            if self.stop_reason is None:
+                self._state = self.plan.begin(self._state, self.system.coordinates)
         elif not all(map(np.array_equal, place, self._place)):
             crystals = self.system.crystals()
             self._state = replace(self._state, crystals=crystals, evaluation=self.system(crystals))
@@ -145,6 +114,18 @@ class AnnealRun:
         _ = self.state
         return self.system.snapshot(self._results)
 
+    def describe(self) -> dict[str, float]:
+        """Return where the run is: steps done and accepted, temperature and step size to come."""
+        n_done = self.n_done
+        accepted = 0 if self._state is None else int(self._state.accepted[0])
+        return {
+            "step": n_done,
+            "accepted": accepted,
+            "temperature": self.plan.temperature_at(n_done),
+            "step_size": self.scale * self.plan.step_size_at(n_done),
+            "best_energy": float(self.best[0]),
+        }
+
     def gradient(self) -> Floats:
         """Return the rows by which convergence is judged."""
         state = self.state
@@ -160,16 +141,26 @@ class AnnealRun:
             new, self._rate, taken = descend(
                 state, self.system, self.system.coordinates, self._rate
             )
-            is_taken = bool(taken[0])
+            is_taken, is_finite = bool(taken[0]), np.array([True])
         else:
-            new, is_taken = self._langevin(state)
+            new, record = self.plan.advance(
+                state, self.system, self.system.coordinates, has_wall=self.system.moves_cell
+            )
+            is_taken, is_finite = bool(record.is_accepted[0]), record.is_finite
         self._state = new
         if is_taken:
             self._take()
         else:
             self.system.put_back(new.crystals, cache)
         self._place = self.system.place_now()
-        self._judge_step()
+        volume = self.system.volume_per_atom()
+        self._judge(
+            self._watch.after(
+                is_finite,
+                None if volume is None else np.array([volume]),
+                self.plan.volume_per_atom,
+            )
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything that the rest of the run depends on."""
@@ -182,7 +173,7 @@ class AnnealRun:
             "place": list(self.system.place_now()),
             "temperature": self.plan.temperature_at(state.step),
             "rate": self._rate,
-            "n_broken": self._n_broken,
+            "n_broken": int(self._watch.n_broken[0]),
             "best_energy": energy,
             "best_place": [best.positions, best.cell.array],
             "best_results": best.calc.results,
@@ -193,7 +184,7 @@ class AnnealRun:
         self._state = checkpoint.state_from_dict(data["state"])
         self._results = data["results"]
         self._rate = data["rate"]
-        self._n_broken = int(data["n_broken"])
+        self._watch = Watch(np.array([int(data["n_broken"])]), (None,))
         self.system.place(self._state.crystals)
         self._place = self.system.place_now()
         if not all(map(np.array_equal, self._place, data["place"])):
@@ -204,26 +195,6 @@ class AnnealRun:
         self._best_energy = float(data["best_energy"])
         positions, cell = data["best_place"]
         self._best = self.system.snapshot(data["best_results"], (positions, cell))
-
-    def _langevin(self, state: SamplerState) -> tuple[SamplerState, bool]:
-        plan = self.plan
-        low, high = plan.volume_per_atom
-        new, record = langevin.step(
-            state,
-            self.system,
-            self.system.coordinates,
-            temperature=plan.temperature_at(state.step),
-            step_size=plan.step_size_at(state.step),
-            # Well beyond the bounds that end a run, so that no calculator sees a wild cell.
-            volume_bounds=(0.5 * low, 2.0 * high) if self.system.moves_cell else None,
-        )
-        if plan.warm_up is not None:
-            scale = plan.warm_up.update(
-                state.scale, record.acceptance, step=state.step, n_steps=plan.n_steps
-            )
-            new = replace(new, scale=scale)
-        self._n_broken = 0 if record.is_finite[0] else self._n_broken + 1
-        return new, bool(record.is_accepted[0])
 
     def _start_here(self) -> None:
         assert self._state is not None
@@ -237,22 +208,8 @@ class AnnealRun:
         self._results = self.system.results
         rows = self.system.slope_rows(self._state.crystals, self._state.evaluation)
         if not (np.isfinite(self._state.evaluation.energy[0]) and np.isfinite(rows).all()):
-            self._stop("not finite: energy, forces or stress of the first structure")
+            self._judge(Watch.start(np.array([False])))
         self._take_best()
-
-    def _start_gently(self) -> None:
-        assert self._state is not None
-        plan = self.plan
-        if plan.warm_up is None or self.stop_reason is not None:
-            return
-        slope = self.system.coordinates.slope(self._state.crystals, self._state.evaluation)
-        rows = np.concatenate([slope.atoms, slope.cells[0]])
-        scale = plan.warm_up.first_scale(
-            float(np.linalg.norm(rows, axis=1).max()),
-            temperature=plan.temperature_at(0),
-            step_size=plan.step_size_at(0),
-        )
-        self._state = replace(self._state, scale=np.array([scale]))
 
     def _take(self) -> None:
         self._results = self.system.results
@@ -265,19 +222,10 @@ class AnnealRun:
             self._best_energy = energy
             self._best = self.system.snapshot(self._results)
 
-    def _judge_step(self) -> None:
-        volume = self.system.volume_per_atom()
-        low, high = self.plan.volume_per_atom
-        if self._n_broken >= PATIENCE:
-            self._stop(f"not finite: energy, forces or stress of {PATIENCE} proposals in a row")
-        elif volume is not None and volume < low:
-            self._stop(f"collapse: volume per atom {volume:.4g} Å³ is below {low}")
-        elif volume is not None and volume > high:
-            self._stop(f"explosion: volume per atom {volume:.4g} Å³ is above {high}")
-
-    def _stop(self, reason: str) -> None:
-        self.stop_reason = reason
-        logger.warning("annealed run stopped after %d steps: %s", self.n_done, reason)
+    def _judge(self, watch: Watch) -> None:
+        self._watch = watch
+        if self.stop_reason is not None:
+            logger.warning("annealed run stopped after %d steps: %s", self.n_done, self.stop_reason)
 
 
 class RunOptimizable(Optimizable):
@@ -313,5 +261,7 @@ class RunOptimizable(Optimizable):
         return float(self._run.state.evaluation.energy[0])
 
     def iterimages(self) -> Iterator[Atoms]:
-        """Yield the structure with its results, for trajectories."""
-        yield self._run.snapshot()
+        """Yield the structure with its results and where its run is, for trajectories."""
+        image = self._run.snapshot()
+        image.info[INFO] = self._run.describe()
+        yield image

@@ -11,8 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.energy_function import EnergyFunction, Evaluation
 from ase_continuousp.niggli import reduce_crystals
+from ase_continuousp.sampling.displacement import Displacement
 from ase_continuousp.sampling.moves import AnnealSettings, displaced, is_converged, scaled_gradients
 from ase_continuousp.sampling.quench import quench
+from ase_continuousp.sampling.symmetry import SymmetryProjection
 
 Floats = NDArray[np.float64]
 Progress = Callable[[int], None]
@@ -50,6 +52,7 @@ def anneal(
     *,
     noise: ArrayLike | None = None,
     progress: Progress | None = None,
+    symmetry: SymmetryProjection | None = None,
 ) -> AnnealResult:
     """Anneal and quench a batch of crystals.
 
@@ -77,6 +80,8 @@ def anneal(
         Level s of the first step of each crystal; 0 only quenches it.
     progress : callable, optional
         Called with the number of steps done, after each.
+    symmetry : SymmetryProjection, optional
+        Keeps each crystal in its space group, cell and positions.
 
     Returns
     -------
@@ -96,6 +101,10 @@ def anneal(
     start = np.full(crystals.n_crystals, settings.level) if noise is None else noise
     start = np.broadcast_to(np.asarray(start, dtype=np.float64), (crystals.n_crystals,))
     draws = _draw(crystals, settings.n_steps, rng)
+    if symmetry is not None:
+        energy = symmetry.symmetric(energy)
+        kept = [symmetry(crystals, Displacement(*draw)) for draw in draws]
+        draws = [(one.atoms, one.cells) for one in kept]
     found = energy(crystals)
     trace = [found.energy / crystals.counts]
     for i in range(settings.n_steps):

@@ -81,6 +81,7 @@ def step(
     temperature: ArrayLike,
     step_size: ArrayLike,
     volume_bounds: tuple[float, float] | None = None,
+    active: NDArray[np.bool_] | None = None,
     describe: Callable[[Crystals], Crystals] | None = None,
 ) -> tuple[SamplerState, StepRecord]:
     """Return the state after one Metropolis-adjusted Langevin step of every crystal.
@@ -116,6 +117,8 @@ def step(
     volume_bounds : (float, float), optional
         Smallest and largest volume per atom [Å³]. Proposals beyond are refused without being
         evaluated: a hard wall, which is part of the stationary density.
+    active : (n_crystals,) array of bool, optional
+        Crystals that move; the others stay as they are, whatever the random stream brings them.
     describe : callable, optional
         Another description of the same crystals (a Niggli reduction), applied to every proposal.
 
@@ -155,6 +158,8 @@ def step(
 
     moved = coordinates.move(here, forward)
     inside = _is_inside(moved, volume_bounds)
+    if active is not None:
+        inside = inside & active
     moved = moved.where(inside, here)
     backward = forward.negative()
     if describe is not None:

@@ -14,9 +14,10 @@ from ase.filters import Filter
 from ase.optimize.optimize import DEFAULT_MAX_STEPS, Optimizer
 
 from ase_continuousp.sampling import checkpoint
-from ase_continuousp.sampling.anneal_run import AnnealPlan, AnnealRun, RunOptimizable
+from ase_continuousp.sampling.anneal_run import AnnealRun, RunOptimizable
 from ase_continuousp.sampling.ase_system import AseSystem
 from ase_continuousp.sampling.displacement import Floats
+from ase_continuousp.sampling.plan import AnnealPlan
 from ase_continuousp.sampling.schedule import Geometric, positive_pair
 from ase_continuousp.sampling.warmup import WarmUp
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ase_continuousp.crystals import Crystals, Floats, Integers
+from ase_continuousp.crystals import Crystals, Floats, Integers, offsets_of
 from ase_continuousp.energy_function import EnergyFunction, Evaluation
 
 
@@ -109,8 +109,10 @@ class SamplerState:
     def select(self, chosen: ArrayLike) -> SamplerState:
         """Return the chains of the given indices, in that order; indices may repeat."""
         indices = np.arange(self.crystals.n_crystals)[np.asarray(chosen)].reshape(-1)
-        first = self.crystals.offsets
-        atoms = np.concatenate([np.arange(first[b], first[b + 1]) for b in indices])
+        counts = self.crystals.counts[indices]
+        offsets = offsets_of(counts)
+        atoms = np.repeat(self.crystals.offsets[indices] - offsets[:-1], counts)
+        atoms = atoms + np.arange(offsets[-1])
         old = self.evaluation
         return replace(
             self,
