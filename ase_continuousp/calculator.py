@@ -142,6 +142,8 @@ class ContinuouSPCalculator(Calculator):
         energy = model.energy(
             device=wanted["device"], dtype=wanted["dtype"], length=wanted["length"]
         )
+        if kwargs.get("length") is not None:
+            kwargs["length"] = float(kwargs["length"])  # NumPy's numbers are not all JSON
         changed: dict[str, Any] = super().set(**kwargs)  # type: ignore[no-untyped-call]
         self._model, self._energy = model, energy
         if changed:

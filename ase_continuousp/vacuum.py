@@ -41,8 +41,7 @@ def widest_gap(crystal: Crystals) -> float:
     along = np.sort(along - np.floor(along), axis=0)
     around = along[0] + 1.0 - along[-1]
     widest = np.maximum(np.diff(along, axis=0).max(axis=0, initial=0.0), around)
-    spacings = 1.0 / np.linalg.norm(_PLANES @ np.linalg.inv(crystal.cells[0]).T, axis=1)
-    return float((widest * spacings).max())
+    return float((widest * _spacings(crystal)).max())
 
 
 def has_vacuum(crystal: Crystals) -> bool:
@@ -56,4 +55,13 @@ def has_vacuum(crystal: Crystals) -> bool:
     >>> has_vacuum(from_atoms(bulk("Cu"))), has_vacuum(from_atoms(boxed))
     (False, True)
     """
-    return widest_gap(crystal) > WIDEST_OF_CRYSTALS
+    may_have = _spacings(crystal).max() > WIDEST_OF_CRYSTALS  # spares most crystals the sorting
+    return bool(may_have) and widest_gap(crystal) > WIDEST_OF_CRYSTALS
+
+
+def _spacings(crystal: Crystals) -> NDArray[np.float64]:
+    """Return the distances of neighboring planes of each family [Å]."""
+    spacings: NDArray[np.float64] = 1.0 / np.linalg.norm(
+        _PLANES @ np.linalg.inv(crystal.cells[0]).T, axis=1
+    )
+    return spacings
