@@ -33,14 +33,15 @@ define setup
 endef
 comma := ,
 
-.PHONY: help demo test lint bench test-integrations clean setup-demo setup-test
+.PHONY: help demo test lint bench test-integrations compatibility clean setup-demo setup-test
 
 help:
 	@echo "make demo               predict SrTiO3 from its formula; results in demo/"
 	@echo "make test               lint, types, layers, tests"
 	@echo "make lint               lint, types, layers"
 	@echo "make bench              time neighbor search, energy and sampling"
-	@echo "make test-integrations  tests with other programs, skipped where these are absent"
+	@echo "make test-integrations  tests with other programs, installed into .venv-integrations"
+	@echo "make compatibility      the table of suites and tools in docs/ase.md"
 	@echo "make clean              remove caches and results; the environment stays"
 
 setup-demo:
@@ -62,12 +63,24 @@ lint: setup-test
 test: lint
 	$(THREADS) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-test-integrations: setup-test
-	$(THREADS) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m integration
+# Other people's tools in an environment of their own: they are many and pin what they like. What
+# cannot be installed is named, and its tests are skipped.
+TOOLS := .venv-integrations
+test-integrations:
+	$(MAKE) VENV=$(TOOLS) setup-test
+	@while read -r package; do \
+		$(TOOLS)/bin/python -m pip install --disable-pip-version-check --quiet torch==2.13.0 "$$package" < /dev/null \
+			|| echo "not to be had here, its tests are skipped: $$package"; \
+	done < tests/integrations/requirements.txt
+	$(THREADS) $(TOOLS)/bin/python -m pytest -n $(JOBS) --dist worksteal -m integration
+
+# The table of docs/ase.md; with VENV=.venv-integrations also of the tools that are only there.
+compatibility:
+	$(THREADS) $(BIN)/python docs/compatibility.py
 
 bench: setup-test
 	@for script in benchmarks/bench_*.py benchmarks/continuity.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 clean:
 	rm -rf build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage
-	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path './$(VENV)/*' -not -path './$(TOOLS)/*' -prune -exec rm -rf {} +

@@ -30,6 +30,7 @@ HEAVY_OR_OPTIONAL = {
     "pyxtal",
     "torch",
     "torch_scatter",
+    "torch_sim",
 }
 
 
@@ -76,8 +77,10 @@ def test_importing_the_root_is_light() -> None:
     assert not set(run(code).split()) & heavy
 
 
-def test_importing_everything_changes_no_global_state() -> None:
+def test_importing_everything_changes_no_global_state_and_asks_no_network() -> None:
     code = f"""
+import socket
+socket.socket.connect = socket.getaddrinfo = None
 import warnings, random, torch, numpy as np, ase
 def state():
     return (torch.get_default_dtype(), torch.get_num_threads(), torch.initial_seed(),

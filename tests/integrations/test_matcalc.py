@@ -1,0 +1,36 @@
+"""matcalc: relaxation, equation of state, elasticity."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase import Atoms
+from pymatgen.core.elasticity import ElasticTensor
+from pymatgen.io.ase import AseAtomsAdaptor
+
+from ase_continuousp import ContinuouSPCalculator
+
+pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("default")]
+matcalc = pytest.importorskip("matcalc")
+
+
+def test_relaxation(calc: ContinuouSPCalculator, salt: Atoms) -> None:
+    before = calc.get_potential_energy(salt)
+    found = matcalc.RelaxCalc(calc, fmax=0.01).calc(AseAtomsAdaptor.get_structure(salt))
+    assert found["energy"] < before
+    assert found["final_structure"].get_space_group_info()[1] == 225
+
+
+def test_equation_of_state(calc: ContinuouSPCalculator, salt: Atoms) -> None:
+    structure = AseAtomsAdaptor.get_structure(salt)
+    found = matcalc.EOSCalc(calc, fmax=0.01, relax_structure=True).calc(structure)
+    assert found["bulk_modulus_bm"] > 0.0
+    assert found["r2_score_bm"] > 0.9
+
+
+def test_elasticity(calc: ContinuouSPCalculator, salt: Atoms) -> None:
+    structure = AseAtomsAdaptor.get_structure(salt)
+    found = matcalc.ElasticityCalc(calc, fmax=0.01).calc(structure)
+    tensor = ElasticTensor(found["elastic_tensor"]).voigt
+    assert np.isfinite(tensor).all()
+    np.testing.assert_allclose(tensor, tensor.T, atol=0.05 * np.abs(tensor).max())
