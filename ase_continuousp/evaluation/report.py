@@ -24,11 +24,14 @@ class Sample:
     energy_per_atom : float
     rms : float or None
         Distance from the true crystal; None if it does not match.
+    log_odds : float or None
+        What the judge of the model says, if it has one.
     """
 
     start: str
     energy_per_atom: float
     rms: float | None
+    log_odds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -214,7 +214,8 @@ def _row(
         n_samples=len(samples),
         controls={name: rms_distance(made, truth) for name, made in controls.items()},
         samples=tuple(
-            Sample(one.start.kind, one.energy_per_atom, distances[id(one)]) for one in samples
+            Sample(one.start.kind, one.energy_per_atom, distances[id(one)], one.log_odds)
+            for one in samples
         ),
         classes=tuple(
             Judged(tuple(reason.as_array().tolist()), distances[id(one.head)] is not None)
