@@ -16,7 +16,9 @@ def run(
     ],
     out: Annotated[Path, typer.Option("--out", help="Model folder.")],
     val: Annotated[Path | None, typer.Option(help="Validation file; its loss is logged.")] = None,
-    preset: Annotated[str, typer.Option(help="perov5, mp20, mpts52 or carbon24.")] = "mp20",
+    preset: Annotated[
+        str, typer.Option(help="perov5, mp20, mp20-grown, mpts52 or carbon24.")
+    ] = "mp20",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
     start_from: Annotated[
         str | None, typer.Option(help="Model whose weights to begin with, grown to size.")

@@ -99,14 +99,20 @@ class TrainConfig:
         return asdict(self)
 
 
+_LARGEST = {"channels": 128, "vector_channels": 48, "n_layers": 4}
+
 _LARGE = {"channels": 96, "vector_channels": 48, "n_layers": 3}
 
 _SMALL = {"channels": 64, "vector_channels": 32, "n_layers": 3}
 
-# What the shipped models were trained with.
+# What the shipped models were trained with; mp20 by "mp20" and, begun with its weights,
+# "mp20-grown".
 PRESETS: dict[str, TrainConfig] = {
     "perov5": TrainConfig(steps=14_000, network=_SMALL),
     "mp20": TrainConfig(steps=48_000, learning_rate=1.5e-3, ema=0.999, network=_LARGE),
+    "mp20-grown": TrainConfig(
+        steps=42_000, learning_rate=1.2e-3, warmup=1000, ema=0.999, seed=1, network=_LARGEST
+    ),
     "mpts52": TrainConfig(
         steps=11_000, batch_size=16, learning_rate=1.5e-3, ema=0.999, network=_SMALL
     ),

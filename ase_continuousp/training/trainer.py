@@ -8,6 +8,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -270,7 +271,8 @@ def _card(
             "data": [_label(s) for s in sources],
             "validation": None if val is None else _label(val),
             "crystals": len(crystals),
-            "config": config.as_dict(),
+            # In full: defaults may change.
+            "config": config.as_dict() | {"law": asdict(NoiseLaw(**config.law))},
             **begun,
         },
     }
