@@ -1,0 +1,29 @@
+"""The pages name tests and files that exist."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tests_and_scripts_that_a_page_names_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for file, name in re.findall(r"`(tests/\w+\.py)::(\w+)`", text):
+        tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+        functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        assert name in functions, f"{file} has no {name}"
+    for file in re.findall(r"(?:benchmarks|tests|docs|examples)/[\w/]+\.py", text):
+        assert (ROOT / file).is_file(), file
+
+
+def test_every_item_of_the_checklist_has_a_test() -> None:
+    text = (ROOT / "docs" / "ase.md").read_text(encoding="utf-8")
+    found = {int(n) for n in re.findall(r"^\| (\d+) \|.*`tests/\w+\.py::\w+`", text, re.M)}
+    assert found == {*range(1, 20), 39, 40}
