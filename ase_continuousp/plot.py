@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 from itertools import product
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
 from ase.visualize.plot import plot_atoms
+
+from ase_continuousp.sampling.history import RunHistory
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -106,6 +109,50 @@ def plot_anneal(candidates: Sequence[Candidate]) -> Figure:
     axes.set_xlabel("step")
     axes.set_ylabel("energy per atom")
     axes.legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    return figure
+
+
+def plot_run(run: RunHistory | str | Path | Sequence[Atoms]) -> Figure:
+    """Return energy and volume per atom and the acceptance of an annealed run against its steps.
+
+    Acceptance is the share over the last fiftieth of the run. Of a batch, each crystal is a line.
+
+    Parameters
+    ----------
+    run : RunHistory, or trajectory of an AnnealedLangevin as a file or its frames
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If frames were not written by an annealed run.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ase_continuousp.sampling.history import RunHistory
+    >>> column = np.ones((3, 1))
+    >>> run = RunHistory(np.arange(3), column, np.array([[0], [1], [1]]), 12.0 * column)
+    >>> [axes.get_ylabel() for axes in plot_run(run).axes]
+    ['energy per atom', 'acceptance', 'volume per atom / Å³']
+    """
+    history = run if isinstance(run, RunHistory) else RunHistory.from_trajectory(run)
+    rows: list[tuple[str, Any]] = [
+        ("energy per atom", history.energy),
+        ("acceptance", history.acceptance(n_rows=len(history.step) // 50)),
+    ]
+    if not np.isnan(history.volume).all():
+        rows.append(("volume per atom / Å³", history.volume))
+    figure = _figure((6.0, 1.0 + 1.7 * len(rows)))
+    panels = figure.subplots(len(rows), 1, sharex=True)
+    is_batch = history.energy.shape[1] > 1
+    for axes, (label, values) in zip(panels, rows, strict=True):
+        axes.plot(history.step, values, linewidth=0.6 if is_batch else 1.0)
+        axes.set_ylabel(label)
+    panels[1].set_ylim(-0.05, 1.05)
+    panels[-1].set_xlabel("step")
     figure.tight_layout()
     return figure
 
