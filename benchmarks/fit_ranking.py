@@ -3,6 +3,7 @@
     ase-continuousp evaluate --model MODEL --data val.csv.gz -k 20 --start mixed --json val.json
     python benchmarks/fit_ranking.py val.json
     python benchmarks/fit_ranking.py val.json --check test.json --plot reliability.png
+    python benchmarks/fit_ranking.py val.json --only prototype generated "odds of prototype"
 
 The constants printed go into the card of the model as {"ranking": {"constants": [...]}}. Loss and
 first-choice match rate are cross-validated over four parts of the validation crystals.
@@ -12,22 +13,28 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ase_continuousp.search.calibration import fit_ranking
+from ase_continuousp.search.rank import EVIDENCE
 
 Search = tuple[np.ndarray, np.ndarray]
 
 
-def searches_of(path: str) -> list[Search]:
-    """Return evidence and answers of every test crystal of an evaluation."""
+def searches_of(path: str, only: Sequence[str]) -> list[Search]:
+    """Return evidence and answers of every test crystal of an evaluation.
+
+    Evidence that may not count is zero, and so is what is fitted to it.
+    """
     report = json.loads(Path(path).read_text())
+    counts = np.array([name in only for name in EVIDENCE])
     return [
         (
-            np.array([one["evidence"] for one in row["classes"]]),
+            np.array([one["evidence"] for one in row["classes"]]) * counts,
             np.array([one["is_right"] for one in row["classes"]]),
         )
         for row in report["per_structure"]
@@ -80,10 +87,12 @@ def main() -> None:
     """Read the evaluations named on the command line and print the fit."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("validation", help="JSON of an evaluation with k > 1")
+    parser.add_argument("--only", nargs="+", choices=EVIDENCE, default=EVIDENCE, metavar="NAME",
+                        help=f"evidence that may count: {', '.join(EVIDENCE)}")  # fmt: skip
     parser.add_argument("--check", help="JSON of an evaluation of other crystals")
     parser.add_argument("--plot", help="where to draw the reliability curve of the check")
     arguments = parser.parse_args()
-    searches = searches_of(arguments.validation)
+    searches = searches_of(arguments.validation, arguments.only)
     kept_p, kept_hits = [], []
     for part in range(4):
         train = [s for i, s in enumerate(searches) if i % 4 != part]
@@ -99,7 +108,7 @@ def main() -> None:
     constants, loss = fit_ranking(searches)
     print(f"loss {loss:.4f}, constants {json.dumps([round(c, 4) for c in constants])}")
     if arguments.check:
-        p, hits = judged(constants, searches_of(arguments.check))
+        p, hits = judged(constants, searches_of(arguments.check, arguments.only))
         print(f"check: first choice right {hits.mean():.3f}, claimed {p.mean():.3f}")
         print(reliability(p, hits))
         if arguments.plot:

@@ -69,6 +69,19 @@ _HIGHEST = 0.3
 _FARTHEST = -30.0
 
 
+#: What :meth:`Evidence.as_array` holds, by name.
+EVIDENCE = (
+    "prototype",
+    "generated",
+    "lead of prototype",
+    "lead of generated",
+    "found",
+    "nearness",
+    "odds of prototype",
+    "odds of generated",
+)
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What speaks for a class of equal crystals.
@@ -95,7 +108,7 @@ class Evidence:
     log_odds: float = 0.0
 
     def as_array(self) -> Floats:
-        """Return what the score is linear in, (8,)."""
+        """Return what the score is linear in, in the order of `EVIDENCE`."""
         is_known = float(self.known > 0)
         lead = min(self.lead, _HIGHEST)
         return np.array(
