@@ -1,7 +1,7 @@
 """ASE's own tests, from the ase wheel, with our calculator in the place of EMT.
 
-Nothing is deselected: every test of the three modules runs, in float64, on the default model.
-One takes another default fmax: see `_ours`.
+In float64, on the default model. What is left out and why stands in `tests/ase_suites.py`; one
+test takes another default fmax: see `_ours`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 from ase import Atoms
+from ase.build import fcc111
 from ase.calculators.fd import FiniteDifferenceCalculator
 from ase.optimize import LBFGS
+from ase.test import test_mixingcalc as mixing_module
+from ase.test import test_phonons as phonons_module
 from ase.test import test_potential_energies as energies_module
 from ase.test.calculator import test_fd as fd_module
 from ase.test.calculator.test_fd import (  # noqa: F401
@@ -20,8 +23,10 @@ from ase.test.calculator.test_fd import (  # noqa: F401
     test_analytical_stress,
     test_fd,
 )
+from ase.test.calculator.test_traj import test_h2_traj  # noqa: F401
 from ase.test.conftest import testdir  # noqa: F401
 from ase.test.filter import test_cellfilter as filter_module
+from ase.test.filter import test_strain_emt as strain_module
 from ase.test.filter.test_cellfilter import (  # noqa: F401
     test_cellfilter_forces,
     test_cellfilter_stress,
@@ -32,6 +37,14 @@ from ase.test.filter.test_cellfilter import (  # noqa: F401
     test_unitcellfilter,
     test_unitcellfilter_hcp,
 )
+from ase.test.filter.test_strain_emt import test_strain_emt  # noqa: F401
+from ase.test.test_mixingcalc import test_mixingcalc  # noqa: F401
+from ase.test.test_phonons import (  # noqa: F401
+    test_check_consistent_format,
+    test_check_eq_forces,
+    test_set_atoms_indices,
+    test_set_atoms_symbol,
+)
 from ase.test.test_potential_energies import test_potential_energies  # noqa: F401
 
 from ase_continuousp import ContinuouSPCalculator, list_models
@@ -41,6 +54,10 @@ pytestmark = pytest.mark.skipif("mp20" not in list_models(), reason="mp20 does n
 
 def calculator() -> ContinuouSPCalculator:
     return ContinuouSPCalculator("mp20", dtype="float64")
+
+
+def for_open_directions() -> ContinuouSPCalculator:
+    return ContinuouSPCalculator("mp20", dtype="float64", length=2.3)
 
 
 class HalvingLBFGS(LBFGS):
@@ -58,6 +75,7 @@ def _ours(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     `test_constant_volume` wants the optimizer to move and relies on forces above the default fmax
     of 0.05; the learned energy is flatter there than EMT. `test_fd` asks for seven digits of
     every component; of forces of 0.003 the default difference of 1e-6 Å leaves six.
+    `test_mixingcalc` asks the stress of a slab: it gets one whose vacuum belongs to the cell.
     """
     differences = partial(FiniteDifferenceCalculator, eps_disp=1e-5, eps_strain=1e-5)
     monkeypatch.setattr(fd_module, "FiniteDifferenceCalculator", differences)
@@ -65,6 +83,16 @@ def _ours(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(filter_module, "LBFGS", HalvingLBFGS)
     monkeypatch.setattr(fd_module, "EMT", calculator)
     monkeypatch.setattr(energies_module, "EMT", calculator)
+    monkeypatch.setattr(strain_module, "EMT", calculator)
+    monkeypatch.setattr(phonons_module, "EMT", for_open_directions)
+    monkeypatch.setattr(mixing_module, "EMT", for_open_directions)
+    monkeypatch.setattr(mixing_module, "fcc111", partial(fcc111, periodic=True))
+
+
+@pytest.fixture
+def factory() -> SimpleNamespace:
+    """Stand in for the calculator factories of ASE's test suite."""
+    return SimpleNamespace(calc=for_open_directions)
 
 
 @pytest.fixture

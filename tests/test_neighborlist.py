@@ -1,4 +1,4 @@
-"""Both searches against ASE and each other, and ASE's own test run on `neighbor_list`."""
+"""Both searches against ASE and each other."""
 
 from __future__ import annotations
 
@@ -238,13 +238,6 @@ def test_one_small_cluster_that_outgrows_the_first_guess() -> None:
 
 
 # --- neighbor_list ------------------------------------------------------------------------------
-
-
-def test_ases_own_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    import ase.test.neighbor.test_neighbor_kernel as kernel
-
-    monkeypatch.setattr(kernel, "neighbor_list", neighbor_list)
-    kernel.test_neighbor_kernel()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
