@@ -6,9 +6,13 @@ import sys
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.io import read
 
-from ase_continuousp import Candidate, plot
+from ase_continuousp import AnnealedLangevin, Candidate, plot
+from ase_continuousp.sampling.history import RunHistory
 from tests.systems import perovskite, system
 
 pytest.importorskip("matplotlib")
@@ -60,6 +64,66 @@ def test_anneals_are_drawn_and_what_was_built_is_a_level() -> None:
     np.testing.assert_array_equal(second.get_ydata(), found[1].trace)
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "energy per atom")
     assert len(axes.get_legend().get_texts()) == 7
+
+
+def test_a_run_is_drawn_from_its_trajectory(tmp_path) -> None:
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.1, seed=0)
+    atoms.calc = EMT()
+    path = tmp_path / "run.traj"
+    anneal = AnnealedLangevin(
+        atoms,
+        n_steps=8,
+        temperature=(0.1, 0.01),
+        step_size=(0.004, 0.004),
+        target_acceptance=None,
+        seed=0,
+        logfile=None,
+        trajectory=path,
+    )
+    accepted, energies, volumes = [], [], []
+    anneal.attach(lambda: accepted.append(anneal.acceptance_rate * anneal.nsteps))
+    anneal.attach(lambda: energies.append(anneal.optimizable.get_value() / 4))
+    anneal.attach(lambda: volumes.append(atoms.get_volume() / 4))
+    anneal.run()
+    axes = plot.plot_run(path).axes
+    assert [a.get_ylabel() for a in axes] == [
+        "energy per atom",
+        "acceptance",
+        "volume per atom / Å³",
+    ]
+    assert axes[-1].get_xlabel() == "step"
+    energy, acceptance, volume = (a.lines[0].get_ydata() for a in axes)
+    np.testing.assert_array_equal(axes[0].lines[0].get_xdata(), np.arange(9))
+    np.testing.assert_allclose(energy, energies, atol=1e-12)
+    np.testing.assert_allclose(volume, volumes, rtol=1e-12)
+    np.testing.assert_allclose(acceptance[1:], np.diff(np.rint(accepted)), atol=1e-12)
+    assert 0 < sum(acceptance[1:]) < 8
+    frames = read(path, ":")
+    assert frames[3].info["annealed_langevin"]["step"] == 3
+    history = RunHistory.from_trajectory(frames[::4])
+    np.testing.assert_allclose(
+        history.acceptance()[1:, 0], np.diff(np.rint(accepted)[::4]) / 4, atol=1e-12
+    )
+
+
+def test_a_cluster_has_no_volume_and_foreign_frames_no_run(tmp_path) -> None:
+    cluster = Atoms("Cu3", positions=[[0, 0, 0], [2.4, 0, 0], [0, 2.5, 0]], calculator=EMT())
+    path = tmp_path / "run.traj"
+    AnnealedLangevin(
+        cluster, n_steps=3, move_cell=False, seed=0, logfile=None, trajectory=path
+    ).run()
+    assert len(plot.plot_run(path).axes) == 2
+    with pytest.raises(ValueError, match=r"written by AnnealedLangevin: frame 0 has no"):
+        plot.plot_run([bulk("Cu")])
+    with pytest.raises(ValueError, match="at least one"):
+        plot.plot_run([])
+
+
+def test_a_batch_is_drawn_with_a_line_for_each_crystal() -> None:
+    energy = np.arange(6.0).reshape(3, 2)
+    run = RunHistory(np.arange(3), energy, np.array([[0, 0], [1, 0], [2, 1]]), 10.0 + energy)
+    assert [len(axes.lines) for axes in plot.plot_run(run).axes] == [2, 2, 2]
 
 
 def test_no_candidate_is_refused() -> None:
