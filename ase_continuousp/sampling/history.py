@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.io import read
+from ase.io import iread
 
 from ase_continuousp.crystals import Integers
 from ase_continuousp.sampling.displacement import Floats
@@ -84,22 +85,23 @@ class RunHistory:
         ValueError
             If there is no frame, or one that no annealed run has written.
         """
-        if isinstance(frames, str | Path):
-            frames = read(frames, ":")
-        if not frames:
+        images: list[Atoms] = (
+            list(iread(frames)) if isinstance(frames, str | Path) else list(frames)
+        )
+        if not images:
             raise ValueError("frames must hold at least one: got none")
-        known = [frame.info.get(INFO) for frame in frames]
+        known: list[dict[str, Any]] = [image.info.get(INFO, {}) for image in images]
         if not all(known):
             lost = [bool(one) for one in known].index(False)
             raise ValueError(
                 f"frames must be written by AnnealedLangevin: frame {lost} has no info[{INFO!r}]"
             )
         volumes = [
-            frame.get_volume() / len(frame) if frame.cell.rank == 3 else np.nan for frame in frames
+            image.get_volume() / len(image) if image.cell.rank == 3 else np.nan for image in images
         ]
         return cls(
             np.array([one["step"] for one in known]),
-            np.array([frame.get_potential_energy() / len(frame) for frame in frames])[:, None],
+            np.array([image.get_potential_energy() / len(image) for image in images])[:, None],
             np.array([one["accepted"] for one in known])[:, None],
             np.array(volumes)[:, None],
         )

@@ -213,4 +213,5 @@ def systematic(weights: ArrayLike, offset: float) -> Integers:
     indices = np.searchsorted(cumulated, points, side="right")
     # Rounding may push the last point onto the end; the last index with a weight is meant.
     last = int(np.searchsorted(cumulated, cumulated[-1], side="left"))
-    return np.minimum(indices, last).astype(np.int64)
+    drawn: Integers = np.minimum(indices, last).astype(np.int64)
+    return drawn
