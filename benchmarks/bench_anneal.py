@@ -7,7 +7,7 @@ Niggli-reduced. Printed are wall time, steps per second and crystal, acceptance 
 the schedule, and the share of the time spent outside the energy model (processor time of this
 thread on the CPU, so that other load counts little; wall time on a GPU).
 
-    python benchmarks/bench_anneal.py [--data mp_20.csv] [--crystals 128] [--steps 20]
+    python benchmarks/bench_anneal.py [--data mp_20.csv.gz] [--crystals 128] [--steps 20]
         [--model mp20] [--device cpu] [--threads 1]
 """
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import gzip
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -46,7 +47,8 @@ class Timed:
 def compositions_of(path: Path, n: int, seed: int) -> list[np.ndarray]:
     """Return the atomic numbers of rows of a CSV, in the order of a shuffle by the seed."""
     csv.field_size_limit(2**31 - 1)
-    with open(path, newline="", encoding="utf-8") as handle:
+    reader = gzip.open if path.suffix == ".gz" else open
+    with reader(path, "rt", newline="", encoding="utf-8") as handle:
         texts = [row["cif"] for row in csv.DictReader(handle)]
     chosen = np.random.default_rng(seed).permutation(len(texts))[:n]
     return [from_cif_text(texts[i]).numbers for i in chosen]
