@@ -88,7 +88,8 @@ def files() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "verb", ["predict", "relax", "anneal", "train", "library", "judge", "evaluate", "models", "info"]
+    "verb",
+    ["predict", "relax", "anneal", "train", "library", "judge", "evaluate", "models", "info"],
 )
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_every_verb_has_help(run: Run, verb: str, flag: str) -> None:
@@ -102,7 +103,17 @@ def test_every_verb_has_help(run: Run, verb: str, flag: str) -> None:
 def test_the_verbs_are_listed(run: Run, arguments: list[str]) -> None:
     done = run(*arguments)
     assert done.status == 0
-    for verb in ("predict", "relax", "anneal", "train", "library", "judge", "evaluate", "models", "info"):
+    for verb in (
+        "predict",
+        "relax",
+        "anneal",
+        "train",
+        "library",
+        "judge",
+        "evaluate",
+        "models",
+        "info",
+    ):
         assert verb in done.out
 
 

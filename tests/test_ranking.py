@@ -96,6 +96,10 @@ def test_constants_come_from_the_card():
     assert tuple(ranking_of_model({}).constants) == DEFAULT
     own = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]
     assert ranking_of_model({"ranking": {"constants": own}}).constants.tolist() == own
+    card = {"ranking": {"constants": own, "formula": own[::-1], "generated": DEFAULT}}
+    assert ranking_of_model(card, "formula").constants.tolist() == own[::-1]
+    assert ranking_of_model(card).constants.tolist() == own
+    assert tuple(ranking_of_model(card).generated) == DEFAULT
     with pytest.raises(ValueError, match="constants must be 9 numbers: 2"):
         ranking_of_model({"ranking": {"constants": [1.0, 2.0]}})
 

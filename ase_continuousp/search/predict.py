@@ -176,7 +176,7 @@ def search(
         progress=progress,
     )
     # One list of prototypes over all sizes: their probabilities need no weights of sizes.
-    ranked = rank_refined(refined, priors, ranking_of_model(trained.card))
+    ranked = rank_refined(refined, priors, ranking_of_model(trained.card, "formula"))
     heads = [one.head for one in ranked]
     sizes = {z * len(np.asarray(unit)) for z in units}
     offered = standardized(heads, trained.energy(device=device), sizes)

@@ -152,8 +152,7 @@ class CalibratedRanking:
 
     Parameters
     ----------
-    The probabilities hold for searches like those that the constants were fitted to; those of
-    the shipped models were given the number of atoms in the cell.
+    The probabilities hold for searches like those that the constants were fitted to.
 
     Parameters
     ----------
@@ -228,9 +227,19 @@ def _checked(name: str, constants: Sequence[float]) -> Floats:
 DEFAULT = (-2.0, 0.6, -3.0, -3.0, -3.0, 0.5, 0.0, 1.0, 1.0)
 
 
-def ranking_of_model(card: Mapping[str, Any]) -> CalibratedRanking:
-    """Return the ranking whose constants a model's card holds, the default ones if it has none."""
+def ranking_of_model(card: Mapping[str, Any], question: str = "constants") -> CalibratedRanking:
+    """Return the ranking whose constants a model's card holds, the default ones if it has none.
+
+    Parameters
+    ----------
+    card : dict
+        Of the model.
+    question : {"constants", "formula"}
+        What was asked: a crystal of so many atoms, as in evaluations, or the stable crystal of a
+        formula. Cards may hold constants of their own for the second.
+    """
     fitted = card.get("ranking", {})
     if "constants" not in fitted:
         return CalibratedRanking(DEFAULT, is_fitted=False)
-    return CalibratedRanking(fitted["constants"], generated=fitted.get("generated"))
+    constants = fitted.get(question, fitted["constants"])
+    return CalibratedRanking(constants, generated=fitted.get("generated"))
