@@ -68,6 +68,16 @@ def test_probabilities_are_a_softmax_with_none_and_prototypes_represent():
     assert ranked[0].head is prototype
 
 
+def test_known_compounds_have_constants_of_their_own():
+    by_judge = (0.0,) * 7 + (1.0, 0.0)
+    by_library = (0.0, 1.0) + (0.0,) * 7
+    ranking = CalibratedRanking(by_judge, familiar=by_library)
+    for nearness, first in ((0.0, 0.1), (-0.5, 2.0)):
+        likely = found("prototype", 0.0, 0.1, nearness=nearness, log_odds=-1.0)
+        liked = found("prototype", 0.0, 2.0, nearness=-3.0, log_odds=1.0)
+        assert ranking([[likely], [liked]])[0].head.start.distance == first
+
+
 def test_far_scores_do_not_overflow():
     [one] = CalibratedRanking((-4000.0, 1e4, 0, 0, 0, 0, 0, 0, 0))([[found("prototype", 0.0, 0.3)]])
     assert one.probability == 1.0
@@ -100,6 +110,9 @@ def test_constants_come_from_the_card():
     assert ranking_of_model(card, "formula").constants.tolist() == own[::-1]
     assert ranking_of_model(card).constants.tolist() == own
     assert tuple(ranking_of_model(card).generated) == DEFAULT
+    card["ranking"]["familiar"] = DEFAULT
+    assert ranking_of_model(card).familiar is None
+    assert tuple(ranking_of_model(card, "formula").familiar) == DEFAULT
     with pytest.raises(ValueError, match="constants must be 9 numbers: 2"):
         ranking_of_model({"ranking": {"constants": [1.0, 2.0]}})
 

@@ -67,6 +67,7 @@ class EnergyRanking:
 # farther from all that is known.
 _HIGHEST = 0.3
 _FARTHEST = -30.0
+_SAME = -1e-6  # nearness of the same elements on the same sites
 
 
 #: What :meth:`Evidence.as_array` holds, by name.
@@ -177,10 +178,12 @@ class CalibratedRanking:
         constants: Sequence[float],
         *,
         generated: Sequence[float] | None = None,
+        familiar: Sequence[float] | None = None,
         is_fitted: bool = True,
     ) -> None:
         self.constants = _checked("constants", constants)
         self.generated = None if generated is None else _checked("generated", generated)
+        self.familiar = None if familiar is None else _checked("familiar", familiar)
         self.is_fitted = is_fitted
 
     def __call__(self, classes: Sequence[Sequence[Refined]]) -> list[Ranked]:
@@ -191,6 +194,8 @@ class CalibratedRanking:
             if self.generated is None:
                 return EnergyRanking()(classes)  # the others weigh prototypes against the rest
             constants = self.generated
+        elif self.familiar is not None and found[0].nearness > _SAME:
+            constants = self.familiar
         if not found:
             return []
         scores = np.array([one.as_array() for one in found]) @ constants[1:]
@@ -242,4 +247,6 @@ def ranking_of_model(card: Mapping[str, Any], question: str = "constants") -> Ca
     if "constants" not in fitted:
         return CalibratedRanking(DEFAULT, is_fitted=False)
     constants = fitted.get(question, fitted["constants"])
-    return CalibratedRanking(constants, generated=fitted.get("generated"))
+    # Whoever types a known formula wants the crystal that is known: there is nothing to judge.
+    familiar = fitted.get("familiar") if question == "formula" else None
+    return CalibratedRanking(constants, generated=fitted.get("generated"), familiar=familiar)
