@@ -261,11 +261,12 @@ class Report:
         return sum(map(is_hit, self.per_structure)) / self.n if self.n else 0.0
 
     def _control(self, name: str) -> dict[str, float | None]:
-        found = [row.controls[name] for row in self.per_structure if name in row.controls]
+        # A control that could make nothing for a composition has not found its crystal.
+        found = [row.controls.get(name) for row in self.per_structure]
         matched = [rms for rms in found if rms is not None]
         return {
-            "match_rate": len(matched) / len(found),
-            "strict_rate": sum(rms < STRICT_RMS for rms in matched) / len(found),
+            "match_rate": len(matched) / self.n,
+            "strict_rate": sum(rms < STRICT_RMS for rms in matched) / self.n,
             "rmse": _mean(matched),
         }
 
