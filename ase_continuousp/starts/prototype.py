@@ -18,7 +18,7 @@ from ase_continuousp.crystals import Crystals
 from ase_continuousp.starts import StartCrystal
 from ase_continuousp.starts.fingerprint import fingerprints, relabelings
 from ase_continuousp.starts.library import PrototypeLibrary, anonymized, stoichiometry
-from ase_continuousp.starts.stability import STABLE_LOG_NONE, stable_log_weights
+from ase_continuousp.starts.stability import STABLE_LOG_NONE, STABLE_NEARER, stable_log_weights
 from ase_continuousp.starts.substitution import Substitution, diverse
 
 Floats = NDArray[np.float64]
@@ -176,7 +176,8 @@ class PrototypeStart:
         if not candidates or n == 0:
             return []
         distances = self._distances(candidates)
-        chosen, worth = diverse(probabilities, self.substitution.match(distances), len(candidates))
+        match = self.substitution.match(distances * (STABLE_NEARER if stable else 1.0))
+        chosen, worth = diverse(probabilities, match, len(candidates))
         likely = self.substitution.probabilities(worth)
         kept: list[int] = []
         made: list[StartCrystal] = []

@@ -30,6 +30,9 @@ Integers = NDArray[np.int64]
 STEP = 0.02
 UNKNOWN = 255
 STABLE_LOG_NONE = -13.75  # log weight of the target being none of the known prototypes
+#: How much nearer crystals must be to match: the first one is what counts here, and a polytype
+#: between two known structures must not stand for both.
+STABLE_NEARER = 1.5
 _SHARPNESS = 0.96
 _HIGHEST = 0.08  # eV/atom above which nothing changes
 #: Penalties of members: per eV/atom above the hull, energy unknown, beside.
