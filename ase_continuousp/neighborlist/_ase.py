@@ -101,7 +101,7 @@ def closed(atoms: Atoms, cutoff: float) -> Atoms:
     --------
     >>> from ase.build import molecule
     >>> water = closed(molecule("H2O"), 4.0)
-    >>> water.pbc.all(), len(neighbor_list("i", water, 4.0))
+    >>> bool(water.pbc.all()), len(neighbor_list("i", water, 4.0))
     (True, 6)
     """
     made: Atoms = atoms.copy()
