@@ -79,15 +79,18 @@ def test_what_is_no_judge_is_refused(tmp_path):
         Judge.load(tmp_path / JUDGE)
 
 
-def test_training_finds_who_takes_which_structure(material):
+def test_training_finds_who_takes_which_structure(material, monkeypatch):
     model = material / "model"
     shutil.rmtree(model / "judging", ignore_errors=True)
     train_judge(model, material / "salts.extxyz", JudgeConfig(epochs=1, n_candidates=4))
-    known = Candidates.load(model / "judging" / "train.npz")
+    [path] = (model / "judging").glob("candidates-*.npz")
+    known = Candidates.load(path)
     assert len(known) == 16
     (model / "judging" / "state.safetensors").unlink()
-    # Without what the library says, all that tells the candidates apart is what they are.
-    replace(known, distances=np.zeros(len(known.distances))).save(model / "judging" / "train.npz")
+    # Without what the library says, all that tells the candidates apart is what they are: the
+    # same with another config would be made anew.
+    blind = replace(known, distances=np.zeros(len(known.distances)))
+    monkeypatch.setattr(judging, "_candidates", lambda *_: blind)
     odds = Judge.load(train_judge(model, material / "salts.extxyz", CONFIG))(known.crystals)
     firsts = [slice(a, b) for a, b in zip(known.first[:-1], known.first[1:], strict=True)]
     right = np.mean([known.is_right[s][np.argmax(odds[s])] for s in firsts])
@@ -103,10 +106,10 @@ def test_interrupted_training_goes_on_to_the_same_judge(material, monkeypatch):
         if interrupted:
             update = judging._update
 
-            def killed(state, *rest, update=update):
+            def killed(choice, state, *rest, update=update):
                 if state.step == 5:
                     raise KeyboardInterrupt
-                update(state, *rest)
+                update(choice, state, *rest)
 
             monkeypatch.setattr(judging, "_update", killed)
             with pytest.raises(KeyboardInterrupt):
@@ -116,6 +119,16 @@ def test_interrupted_training_goes_on_to_the_same_judge(material, monkeypatch):
         weights.append(load_file(path))
     for name, straight in weights[0].items():
         assert torch.equal(straight, weights[1][name]), name
+
+
+def test_other_data_do_not_go_on_with_an_earlier_run(material):
+    model = material / "model"
+    shutil.rmtree(model / "judging", ignore_errors=True)
+    config = JudgeConfig(epochs=1, batch_size=4, n_candidates=4)
+    train_judge(model, material / "salts.extxyz", config)
+    write_atoms(material / "fewer.extxyz", [bulk(f, "rocksalt", a=5.5) for f in SALTS])
+    with pytest.raises(ValueError, match="was started with candidates="):
+        train_judge(model, material / "fewer.extxyz", config)
 
 
 def test_a_model_without_a_library_has_nothing_to_judge(material, tmp_path):

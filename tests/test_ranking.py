@@ -78,6 +78,13 @@ def test_known_compounds_have_constants_of_their_own():
         assert ranking([[likely], [liked]])[0].head.start.distance == first
 
 
+def test_basins_are_needed_where_a_lead_counts():
+    without = (1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0)
+    assert CalibratedRanking(DEFAULT).needs_basins
+    assert not CalibratedRanking(without).needs_basins
+    assert CalibratedRanking(without, familiar=DEFAULT).needs_basins
+
+
 def test_far_scores_do_not_overflow():
     [one] = CalibratedRanking((-4000.0, 1e4, 0, 0, 0, 0, 0, 0, 0))([[found("prototype", 0.0, 0.3)]])
     assert one.probability == 1.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import time
@@ -180,8 +179,12 @@ def _key(recipe: Recipe, start: str, truths: Crystals, rows: NDArray[np.int64]) 
     for array in (truths.positions, truths.cells, truths.numbers, truths.offsets, rows):
         digest.update(np.ascontiguousarray(array).tobytes())
     return {
-        "model": recipe.model.hash,
-        "card": hashlib.sha256(json.dumps(recipe.model.card).encode()).hexdigest()[:16],
+        # Weights, card, priors, prototypes, judge: all of them make the numbers.
+        "model": {
+            file.name: hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+            for file in sorted(recipe.model.path.iterdir())
+            if file.is_file()
+        },
         "crystals": digest.hexdigest()[:16],
         "start": start,
         "kinds": sorted(recipe.sources.starts),

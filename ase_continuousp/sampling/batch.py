@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.energy_function import EnergyFunction
 from ase_continuousp.sampling.coordinates import Coordinates, StrainCoordinates
 from ase_continuousp.sampling.displacement import Floats
+from ase_continuousp.sampling.following import end_of
 from ase_continuousp.sampling.langevin import StepRecord
 from ase_continuousp.sampling.plan import AnnealPlan
 from ase_continuousp.sampling.state import SamplerState
@@ -144,10 +144,7 @@ class BatchAnneal:
             Show a progress bar.
         """
         run = self.start(energy, crystals, rng)
-        steps = self.steps(run, energy)
-        for reached, _ in tqdm(steps, "anneal", self.plan.n_steps, disable=not progress):
-            run = reached
-        return run
+        return end_of(self.steps(run, energy), run, self.plan.n_steps, progress=progress)
 
 
 def _best(run: BatchRun, state: SamplerState, is_lower: NDArray[np.bool_]) -> Crystals:

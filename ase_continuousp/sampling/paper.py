@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-from tqdm import tqdm
 
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.energy_function import EnergyFunction
 from ase_continuousp.niggli import reduce_crystals
 from ase_continuousp.sampling.coordinates import FlatCoordinates
+from ase_continuousp.sampling.following import end_of
 from ase_continuousp.sampling.langevin import StepRecord, step
 from ase_continuousp.sampling.schedule import Geometric, progress
 from ase_continuousp.sampling.state import SamplerState
@@ -96,7 +96,4 @@ class PaperSampler:
             Show a progress bar.
         """
         state = self.start(energy, crystals, rng)
-        steps = self.steps(state, energy)
-        for reached, _ in tqdm(steps, "anneal", self.n_steps, disable=not progress):
-            state = reached
-        return state
+        return end_of(self.steps(state, energy), state, self.n_steps, progress=progress)

@@ -13,6 +13,7 @@ from ase_continuousp.energy_function import EnergyFunction
 from ase_continuousp.sampling import langevin
 from ase_continuousp.sampling.coordinates import Coordinates, StrainCoordinates
 from ase_continuousp.sampling.displacement import Floats
+from ase_continuousp.sampling.following import end_of
 from ase_continuousp.sampling.schedule import Geometric, progress
 from ase_continuousp.sampling.state import SamplerState
 from ase_continuousp.sampling.warmup import WarmUp
@@ -151,13 +152,16 @@ class PopulationAnnealing:
             yield population, record
 
     def run(
-        self, energy: EnergyFunction, crystals: Crystals, rng: np.random.Generator
+        self,
+        energy: EnergyFunction,
+        crystals: Crystals,
+        rng: np.random.Generator,
+        *,
+        progress: bool = False,
     ) -> Population:
         """Return the populations after all steps."""
         population = self.start(energy, crystals, rng)
-        for reached, _ in self.steps(population, energy):
-            population = reached
-        return population
+        return end_of(self.steps(population, energy), population, self.n_steps, progress=progress)
 
     def resample(self, population: Population, before: float, after: float) -> Population:
         """Return the populations drawn by their weights for another temperature.

@@ -13,6 +13,7 @@ from ase_continuousp.energy_function import EnergyFunction
 from ase_continuousp.sampling import langevin
 from ase_continuousp.sampling.coordinates import Coordinates, StrainCoordinates
 from ase_continuousp.sampling.displacement import Floats
+from ase_continuousp.sampling.following import end_of
 from ase_continuousp.sampling.schedule import Geometric, progress
 from ase_continuousp.sampling.state import SamplerState
 from ase_continuousp.sampling.warmup import WarmUp
@@ -148,13 +149,16 @@ class ReplicaExchange:
             yield state, ExchangeRecord(record, is_tried, is_swapped)
 
     def run(
-        self, energy: EnergyFunction, crystals: Crystals, rng: np.random.Generator
+        self,
+        energy: EnergyFunction,
+        crystals: Crystals,
+        rng: np.random.Generator,
+        *,
+        progress: bool = False,
     ) -> SamplerState:
         """Return the state after all steps."""
         state = self.start(energy, crystals, rng)
-        for reached, _ in self.steps(state, energy):
-            state = reached
-        return state
+        return end_of(self.steps(state, energy), state, self.n_steps, progress=progress)
 
     def exchange(
         self, state: SamplerState, is_tried: NDArray[np.bool_]

@@ -166,17 +166,19 @@ def search(
     starts = sources.search(unit, units, n_samples, rng, frequencies=frequencies)
     if not starts:
         return None
+    ranking = ranking_of_model(trained.card, "formula")
     refined = refine_all(
         trained,
         starts,
         anneal_settings(trained, relax=relax),
         seed=seed,
         device=device,
+        with_basins=ranking.needs_basins,
         executor=executor,
         progress=progress,
     )
     # One list of prototypes over all sizes: their probabilities need no weights of sizes.
-    ranked = rank_refined(refined, priors, ranking_of_model(trained.card, "formula"))
+    ranked = rank_refined(refined, priors, ranking)
     heads = [one.head for one in ranked]
     sizes = {z * len(np.asarray(unit)) for z in units}
     offered = standardized(heads, trained.energy(device=device), sizes)

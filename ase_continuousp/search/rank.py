@@ -63,6 +63,8 @@ class EnergyRanking:
         return [ranked[i] for i in order]
 
 
+_LEADS = ("lead of prototype", "lead of generated")
+
 # Basins this far above the lowest tell no more by being higher still, nor do crystals by being
 # farther from all that is known.
 _HIGHEST = 0.3
@@ -185,6 +187,12 @@ class CalibratedRanking:
         self.generated = None if generated is None else _checked("generated", generated)
         self.familiar = None if familiar is None else _checked("familiar", familiar)
         self.is_fitted = is_fitted
+
+    @property
+    def needs_basins(self) -> bool:
+        """Whether it matters where a quench would lead prototypes."""
+        used = [w for w in (self.constants, self.familiar) if w is not None]
+        return any(w[1 + EVIDENCE.index(name)] != 0.0 for w in used for name in _LEADS)
 
     def __call__(self, classes: Sequence[Sequence[Refined]]) -> list[Ranked]:
         """Return the classes, likeliest first; prototypes represent their class."""

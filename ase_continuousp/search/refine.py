@@ -94,6 +94,8 @@ class Job:
     settings : AnnealSettings
     seed : tuple of int
         Of the random stream of this batch.
+    with_basins : bool
+        Whether to learn where a quench would lead what is taken as built.
     """
 
     model: str
@@ -101,6 +103,7 @@ class Job:
     starts: tuple[StartCrystal, ...]
     settings: AnnealSettings
     seed: tuple[int, ...]
+    with_basins: bool = True
 
 
 def anneal_settings(
@@ -174,6 +177,8 @@ def refine_starts(
     starts: Sequence[StartCrystal],
     settings: AnnealSettings,
     rng: np.random.Generator,
+    *,
+    with_basins: bool = True,
 ) -> list[Refined]:
     """Anneal and quench a batch of starts, each from its own level of noise.
 
@@ -188,6 +193,8 @@ def refine_starts(
     settings : AnnealSettings
         No start begins at a higher level than its.
     rng : numpy.random.Generator
+    with_basins : bool
+        Whether to quench a copy of what is taken as it is, for the energy of its basin.
 
     Returns
     -------
@@ -207,12 +214,15 @@ def refine_starts(
     if still:
         batch = Crystals.concatenate([starts[i].crystals for i in still])
         found = energy(batch)
-        quenched = anneal(
-            energy, batch, replace(settings, n_steps=0), rng, noise=np.zeros(len(still))
-        )
+        basins = None
+        if with_basins:
+            quenched = anneal(
+                energy, batch, replace(settings, n_steps=0), rng, noise=np.zeros(len(still))
+            )
+            basins = quenched.evaluation.energy
         ready = np.ones(len(still), dtype=bool)
         trace = (found.energy / batch.counts)[None]
-        parts = _split(batch, found, ready, trace, quenched.evaluation.energy)
+        parts = _split(batch, found, ready, trace, basins)
         made.update(
             (i, Refined(start=starts[i], **part)) for i, part in zip(still, parts, strict=True)
         )
@@ -243,7 +253,8 @@ def _split(
 def run_job(job: Job) -> list[Refined]:
     """Refine the starts of a job; a function of its own, so that workers find it."""
     energy = _energy_of(job.model, job.device)
-    made = refine_starts(energy, job.starts, job.settings, np.random.default_rng(job.seed))
+    rng = np.random.default_rng(job.seed)
+    made = refine_starts(energy, job.starts, job.settings, rng, with_basins=job.with_basins)
     judge = _judge_of(job.model, job.device)
     return made if judge is None else judged(made, judge)
 
@@ -267,6 +278,7 @@ def refine_all(
     seed: int,
     device: str = "auto",
     batch_size: int | None = None,
+    with_basins: bool = True,
     executor: Executor | None = None,
     progress: bool = False,
 ) -> list[Refined]:
@@ -283,6 +295,8 @@ def refine_all(
     device : str
     batch_size : int, optional
         Crystals in a batch.
+    with_basins : bool
+        Whether to learn where a quench would lead what is taken as built.
     executor : concurrent.futures.Executor, optional
         Where to compute; in this process if not given.
     progress : bool
@@ -294,7 +308,14 @@ def refine_all(
     """
     batches = batches_of([start.crystals.n_atoms for start in starts], batch_size)
     jobs = [
-        Job(model_key(model), device, tuple(starts[i] for i in batch), settings, (seed, number))
+        Job(
+            model_key(model),
+            device,
+            tuple(starts[i] for i in batch),
+            settings,
+            (seed, number),
+            with_basins,
+        )
         for number, batch in enumerate(batches)
     ]
     made: dict[int, Refined] = {}

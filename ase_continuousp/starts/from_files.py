@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +15,7 @@ from ase_continuousp.energy_function import EnergyFunction
 from ase_continuousp.starts.building import build_library
 from ase_continuousp.starts.library import PrototypeLibrary
 from ase_continuousp.starts.stability import member_energies
-from ase_continuousp.training.data import read_crystals
+from ase_continuousp.training.data import read_columns, read_crystals
 
 Floats = NDArray[np.float64]
 
@@ -100,18 +98,14 @@ def hull_energies(path: str | os.PathLike[str], crystals: Crystals) -> Floats:
     -------
     (n_crystals,) array [eV/atom]
     """
-    source = Path(path)
-    name = source.name.removesuffix(".gz")
     unknown = np.full(len(crystals), np.nan)
-    if not name.endswith(".csv"):
+    if not Path(path).name.removesuffix(".gz").endswith(".csv"):
         return unknown
-    open_text = gzip.open if source.suffix == ".gz" else open
-    with open_text(source, "rt", newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    if not rows or _HULL not in rows[0]:
+    table = read_columns(path, [_HULL, _FORMATION])
+    if _HULL not in table:
         return unknown
-    above = np.array([_number(row[_HULL]) for row in rows])
-    formation = np.array([_number(row.get(_FORMATION, "")) for row in rows])
+    above = np.array([_number(text) for text in table[_HULL]])
+    formation = np.array([_number(text) for text in table.get(_FORMATION, [""] * len(above))])
     numbers = np.split(crystals.numbers, crystals.offsets[1:-1])
     is_element = np.array([len(np.unique(one)) == 1 for one in numbers])
     return np.where(is_element, np.fmax(above, formation), above)

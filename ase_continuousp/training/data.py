@@ -8,8 +8,9 @@ import hashlib
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -102,17 +103,35 @@ def read_cif_column(path: str | os.PathLike[str]) -> list[str]:
     ValueError
         If there is no column ``cif`` or no row.
     """
+    found = read_columns(path, ["cif"])
+    if "cif" not in found:
+        raise ValueError(f"data: {path} must have a column 'cif', found {column_names(path)}")
+    if not found["cif"]:
+        raise ValueError(f"data: {path} holds no row")
+    return found["cif"]
+
+
+def read_columns(path: str | os.PathLike[str], names: Sequence[str]) -> dict[str, list[str]]:
+    """Return those columns of a CSV file, plain or gzip, that it has."""
+    with _opened(path) as reader:
+        kept = [name for name in names if name in (reader.fieldnames or [])]
+        rows = [[row[name] for name in kept] for row in reader]
+    return {name: [row[k] for row in rows] for k, name in enumerate(kept)}
+
+
+def column_names(path: str | os.PathLike[str]) -> list[str]:
+    """Return the names of the columns of a CSV file."""
+    with _opened(path) as reader:
+        return list(reader.fieldnames or [])
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[csv.DictReader[str]]:
+    csv.field_size_limit(sys.maxsize)  # CIFs of large cells
     source = Path(path)
-    csv.field_size_limit(sys.maxsize)
     open_text = gzip.open if source.suffix == ".gz" else open
     with open_text(source, "rt", newline="", encoding="utf-8") as stream:
-        reader = csv.DictReader(stream)
-        if "cif" not in (reader.fieldnames or []):
-            raise ValueError(f"data: {source} must have a column 'cif', found {reader.fieldnames}")
-        texts = [row["cif"] for row in reader]
-    if not texts:
-        raise ValueError(f"data: {source} holds no row")
-    return texts
+        yield csv.DictReader(stream)
 
 
 def _parse(source: Path, processes: int, progress: bool) -> Crystals:

@@ -13,6 +13,8 @@ the nearest candidate would always be the right one.
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import logging
 import os
 from collections.abc import Sequence
@@ -28,8 +30,7 @@ from ase_continuousp.crystals import Crystals
 from ase_continuousp.model.checkpoint import TrainedModel, load_model
 from ase_continuousp.model.continuous import ContinuousEnergy
 from ase_continuousp.model.judge import JUDGE, Judge, log_odds
-from ase_continuousp.starts.library import PrototypeLibrary
-from ase_continuousp.starts.priors import Priors
+from ase_continuousp.search.sources import PRIORS, PROTOTYPES, read_priors
 from ase_continuousp.starts.prototype import PrototypeStart
 from ase_continuousp.training.candidates import Candidates, candidates_of
 from ase_continuousp.training.data import read_crystals
@@ -156,12 +157,11 @@ def train_judge(
     crystals = Crystals.concatenate([read_crystals(s, processes=processes) for s in sources])
     folder = trained.path / "judging"
     folder.mkdir(exist_ok=True)
-    n = config.n_compositions
-    known = _candidates(trained, crystals, n, config, folder / "train.npz", progress)
+    known = _candidates(trained, crystals, config.n_compositions, config, folder, progress)
     held_out = None
     if val is not None:
-        some, n = read_crystals(val, processes=processes), _N_HELD_OUT
-        held_out = _candidates(trained, some, n, config, folder / "val.npz", progress)
+        some = read_crystals(val, processes=processes)
+        held_out = _candidates(trained, some, _N_HELD_OUT, config, folder, progress)
     choice = _run(trained, known, held_out, config, folder, progress)
     target = trained.path / JUDGE
     Judge(choice.judge).save(target, trained_on=f"{len(known)} compositions")
@@ -173,17 +173,22 @@ def _candidates(
     crystals: Crystals,
     n: int,
     config: JudgeConfig,
-    path: Path,
+    folder: Path,
     progress: bool,
 ) -> Candidates:
-    if path.is_file():
-        return Candidates.load(path)
-    library = trained.path / "prototypes.npz"
+    library = trained.path / PROTOTYPES
     if not library.is_file():
         raise ValueError(f"model must have a prototype library: {trained.path} has none")
-    start = PrototypeStart(
-        PrototypeLibrary.load(library), Priors.load(trained.path / "priors.json"), noise=0.0
-    )
+    # Named by what they are made from: other data or another library are other candidates.
+    digest = hashlib.sha256(repr((n, config.n_candidates, config.seed)).encode())
+    for array in (crystals.positions, crystals.cells, crystals.numbers, crystals.offsets):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    for file in (library, trained.path / PRIORS):
+        digest.update(file.read_bytes())
+    path = folder / f"candidates-{digest.hexdigest()[:16]}.npz"
+    if path.is_file():
+        return Candidates.load(path)
+    start = PrototypeStart(library, read_priors(trained.path), noise=0.0)
     rows = np.random.default_rng(config.seed).permutation(len(crystals))[:n]
     made = candidates_of(
         crystals.select(rows), start, n=config.n_candidates, unseen=True, progress=progress
@@ -200,9 +205,10 @@ def _run(
     folder: Path,
     progress: bool,
 ) -> _Choice:
-    state = _initial_state(trained, config)
+    choice, state = _initial_state(trained, config)
+    about = asdict(config) | {"model": trained.hash, "candidates": known.digest()}
     if has_state(folder):
-        state.load(folder, asdict(config))
+        state.load(folder, about)
     n_batches = max(1, len(known) // config.batch_size)
     steps = config.epochs * n_batches
     bar = tqdm(total=steps, initial=state.step, disable=not progress, desc="judging", unit="step")
@@ -212,21 +218,17 @@ def _run(
                 state.order = tuple(state.rng.permutation(len(known)).tolist())
             batch = np.array(state.order[: config.batch_size])
             state.order = state.order[config.batch_size :]
-            _update(state, known.select(batch), config, steps)
+            _update(choice, state, known.select(batch), config, steps)
             bar.update()
             if state.step % config.checkpoint_every == 0 or state.step == steps:
-                state.save(folder, asdict(config))
-                if held_out is not None and (state.step == steps or state.step % n_batches < 200):
-                    _log.info("step %d: %s", state.step, _held_out(state, held_out))
-    choice = state.network
-    assert isinstance(choice, _Choice)
-    with torch.no_grad():
-        for name, parameter in choice.named_parameters():
-            parameter.copy_(state.average[name])
-    return choice
+                state.save(folder, about)
+            if held_out is not None and state.step % n_batches == 0:
+                told = _held_out(choice, state.average, held_out)
+                _log.info("epoch %d: %s", state.step // n_batches, told)
+    return _averaged(choice, state.average)
 
 
-def _initial_state(trained: TrainedModel, config: JudgeConfig) -> RunState:
+def _initial_state(trained: TrainedModel, config: JudgeConfig) -> tuple[_Choice, RunState]:
     network = trained.network
     if not isinstance(network, ContinuousEnergy):
         raise ValueError(f"model must be of the kind 'continuous': {trained.name!r}")
@@ -246,12 +248,12 @@ def _initial_state(trained: TrainedModel, config: JudgeConfig) -> RunState:
         foreach=True,
     )
     average = {name: value.detach().clone() for name, value in choice.named_parameters()}
-    return RunState(choice, optimizer, average, np.random.default_rng(config.seed))
+    return choice, RunState(choice, optimizer, average, np.random.default_rng(config.seed))
 
 
-def _update(state: RunState, some: Candidates, config: JudgeConfig, steps: int) -> None:
-    choice = state.network
-    assert isinstance(choice, _Choice)
+def _update(
+    choice: _Choice, state: RunState, some: Candidates, config: JudgeConfig, steps: int
+) -> None:
     state.optimizer.zero_grad()
     losses, _ = choice.losses(some)
     losses.mean().backward()
@@ -264,19 +266,23 @@ def _update(state: RunState, some: Candidates, config: JudgeConfig, steps: int) 
     state.update_average(config.ema)
 
 
-def _held_out(state: RunState, some: Candidates) -> str:
-    """Return loss and share of first choices that are right, by the averaged weights."""
-    choice = state.network
-    assert isinstance(choice, _Choice)
-    own = {name: value.detach().clone() for name, value in choice.named_parameters()}
+def _averaged(choice: _Choice, average: dict[str, Tensor]) -> _Choice:
+    """Return a copy with the averaged weights."""
+    made = copy.deepcopy(choice)
     with torch.no_grad():
-        for name, parameter in choice.named_parameters():
-            parameter.copy_(state.average[name])
-        losses, hits = [], []
+        for name, parameter in made.named_parameters():
+            parameter.copy_(average[name])
+    return made
+
+
+def _held_out(choice: _Choice, average: dict[str, Tensor], some: Candidates) -> str:
+    """Return loss and share of first choices that are right, by the averaged weights."""
+    judge = _averaged(choice, average)
+    losses: list[float] = []
+    hits: list[bool] = []
+    with torch.no_grad():
         for part in np.array_split(np.arange(len(some)), max(1, len(some) // 24)):
-            found, right = choice.losses(some.select(part))
+            found, right = judge.losses(some.select(part))
             losses += found.tolist()
             hits += right
-        for name, parameter in choice.named_parameters():
-            parameter.copy_(own[name])
     return f"validation {np.mean(losses):.4f}, first right {np.mean(hits):.3f}"

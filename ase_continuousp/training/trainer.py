@@ -263,7 +263,7 @@ def _card(
     val: str | os.PathLike[str] | None,
     start_from: str | os.PathLike[str] | None,
 ) -> dict[str, Any]:
-    begun = {} if start_from is None else {"started_from": os.path.basename(start_from)}
+    begun = {} if start_from is None else {"started_from": Path(start_from).name}
     return {
         "elements": np.unique(crystals.numbers).tolist(),
         "energy_unit": 1.0,
