@@ -150,24 +150,25 @@ class CalibratedRanking:
     Each class c of equal crystals has a score z_c = w · x_c, linear in its evidence
     (:class:`Evidence`), and "none of them" has the score w₀. The probability that c is the true
     crystal is exp(z_c) / (exp(w₀) + Σ exp(z)). The weights are fitted to validation crystals by
-    :func:`ase_continuousp.search.calibration.fit_ranking` and lie in the card of a model. Where
-    no class has a prototype the lowest energy is first, without a probability.
+    :func:`ase_continuousp.search.calibration.fit_ranking` and lie in the card of a model; the
+    probabilities hold for searches like those that they were fitted to. Where no class has a
+    prototype other constants count, or else the lowest energy is first, without a probability.
 
     Parameters
     ----------
-    The probabilities hold for searches like those that the constants were fitted to.
-
-    Parameters
-    ----------
-    constants : sequence of 7 floats
-        w₀ and w.
+    constants : sequence of 9 floats
+        w₀ and w, in the order of `EVIDENCE`.
+    generated : sequence of 9 floats, optional
+        Those for searches without prototypes.
+    familiar : sequence of 9 floats, optional
+        Those for searches whose library holds a crystal of the very composition.
     is_fitted : bool
         Whether they were fitted. If not, there are no probabilities.
 
     Raises
     ------
     ValueError
-        If there are not seven constants.
+        If there are not nine of any of them.
 
     Examples
     --------
