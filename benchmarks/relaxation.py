@@ -4,10 +4,11 @@ The first crystals of a CSV file after a shuffle by the seed. Every coordinate i
 noise (0.1 Å by default, as Atoms.rattle does), the cell by a symmetric strain with normal entries
 (3 %); FrechetCellFilter with LBFGS or FIRE. "Back" is pymatgen's
 StructureMatcher(stol=0.5, angle_tol=10, ltol=0.3) against the crystal of the file, with the RMS
-distance over (V/N)^(1/3); "as start" is how many disturbed crystals match before any step.
+distance over (V/N)^(1/3); "as start" is how many disturbed crystals match before any step. With a
+journal (JSON lines, settings first) the same command goes on where it was ended.
 
     python benchmarks/relaxation.py mp_20/test_dev.csv.gz [--limit 200] [--optimizer lbfgs]
-        [--chgnet] [--json relaxation.json]
+        [--chgnet] [--journal relaxation.jsonl]
 """
 
 from __future__ import annotations
@@ -99,6 +100,30 @@ def calculators(options: argparse.Namespace) -> dict[str, Any]:
     return made
 
 
+class Journal:
+    """Rows by calculator and number of the crystal, kept in a file if there is one."""
+
+    def __init__(self, path: Path | None, settings: dict[str, str]) -> None:
+        self.path = path
+        self.rows: dict[tuple[str, int], dict[str, Any]] = {}
+        if path is None:
+            return
+        if not path.exists():
+            path.write_text(json.dumps(settings) + "\n")
+        first, *lines = path.read_text().splitlines()
+        if json.loads(first) != settings:
+            raise SystemExit(f"{path} was made with other settings: {first}")
+        for line in lines:
+            row = json.loads(line)
+            self.rows[row["calculator"], row["crystal"]] = row
+
+    def add(self, name: str, crystal: int, row: dict[str, Any]) -> None:
+        self.rows[name, crystal] = row
+        if self.path is not None:
+            with self.path.open("a") as file:
+                print(json.dumps({"calculator": name, "crystal": crystal, **row}), file=file)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data")
@@ -112,7 +137,7 @@ def main() -> None:
     parser.add_argument("--fmax", type=float, default=0.05)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--chgnet", action="store_true")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--journal", type=Path)
     options = parser.parse_args()
     crystals = read_crystals(options.data)
     rng = np.random.default_rng(options.seed)
@@ -130,13 +155,14 @@ def main() -> None:
     matched = [rms for rms in before if rms is not None]
     print(f"{options.data}, {len(truths)} crystals, {options.optimizer}, fmax {options.fmax}")
     print(f"as start: {len(matched) / len(truths):.3f} match, RMS {np.mean(matched):.4f}")
-    rows = {}
+    free = ("chgnet", "journal")
+    settings = {k: str(v) for k, v in vars(options).items() if k not in free}
+    journal = Journal(options.journal, settings)
     for name, calc in calculators(options).items():
-        rows[name] = [relax(start, truth, calc, options) for start, truth in pairs]
-        report(name, rows[name])
-        if options.json:
-            settings = {k: str(v) for k, v in vars(options).items()}
-            options.json.write_text(json.dumps({"settings": settings, "rows": rows}, indent=1))
+        for n, (start, truth) in enumerate(pairs):
+            if (name, n) not in journal.rows:
+                journal.add(name, n, relax(start, truth, calc, options))
+        report(name, [journal.rows[name, n] for n in range(len(pairs))])
 
 
 if __name__ == "__main__":
