@@ -61,7 +61,8 @@ def log_length_features(lengths: Tensor) -> Tensor:
     >>> log_length_features(torch.tensor([1.5]))[0, 0].item()
     1.0
     """
-    centers = torch.linspace(math.log(1.5), math.log(4.5), 12, dtype=lengths.dtype)
-    centers = centers.to(lengths.device)
+    centers = torch.linspace(math.log(1.5), math.log(4.5), 12, dtype=lengths.dtype).to(
+        lengths.device  # made on the host: the same numbers everywhere
+    )
     spacing = math.log(3.0) / 11
     return torch.exp(-0.5 * ((lengths.log()[:, None] - centers) / spacing) ** 2)

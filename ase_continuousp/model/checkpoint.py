@@ -89,7 +89,7 @@ class TrainedModel:
             raise ValueError(f"length must be a positive number [Å] or None: {length!r}")
         copy = _build(self.card)
         copy.load_state_dict(self.network.state_dict())
-        return ModelEnergy(copy, dtype=_dtype(dtype), device=_device(device), length=length)
+        return ModelEnergy(copy, dtype=_dtype(dtype), device=torch_device(device), length=length)
 
 
 def load_model(name_or_path: str | os.PathLike[str]) -> TrainedModel:
@@ -203,7 +203,19 @@ def _dtype(name: str) -> torch.dtype:
     return _DTYPES[name]
 
 
-def _device(name: str) -> torch.device:
+def torch_device(name: str) -> torch.device:
+    """Return the device of that name, "auto" being CUDA if there is one.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device here.
+
+    Examples
+    --------
+    >>> torch_device("cpu")
+    device(type='cpu')
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -214,6 +226,7 @@ def _device(name: str) -> torch.device:
         ) from None
     if device.type not in ("cpu", "cuda"):
         raise ValueError(f"device must be a CPU or CUDA device: {name!r}")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {name!r} is not available: torch finds no CUDA device")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        found = torch.cuda.device_count() or "no"
+        raise ValueError(f"device {name!r} is not available: torch finds {found} CUDA device(s)")
     return device

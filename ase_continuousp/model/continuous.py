@@ -15,7 +15,7 @@ from ase_continuousp.model._lanes import N_BYTES
 from ase_continuousp.model._layer import FusedLayer
 from ase_continuousp.model.basis import filter_matrix, log_length_features
 from ase_continuousp.model.fused_pairs import FusedPairs
-from ase_continuousp.model.pairs import Graph, PairOperations
+from ase_continuousp.model.pairs import Graph, PairOperations, TorchPairs
 
 MAX_NUMBER = 103
 
@@ -111,20 +111,22 @@ class ContinuousEnergy(nn.Module):
         (n_atoms,) tensor, dimensionless
         """
         dtype = self.embedding.weight.dtype
+        # The fused operations are for memory of the host.
+        pairs = self.pairs if positions.device.type == "cpu" else TorchPairs()
         lengths = crystal_lengths(graph, cells)
-        u = self.pairs.vectors(graph, positions, cells, lengths)
+        u = pairs.vectors(graph, positions, cells, lengths)
         s = self.embedding(graph.numbers)
         s = s + self.length(log_length_features(lengths).to(dtype))[graph.crystal_index]
         v = s.new_zeros((len(s), 3, 0))
         matrix: Tensor = self.filter_matrix  # type: ignore[assignment]
-        is_fused = isinstance(self.pairs, FusedPairs) and self._fills_lanes(dtype)
+        is_fused = isinstance(pairs, FusedPairs) and self._fills_lanes(dtype)
         for layer in self.layers:
             if is_fused:
                 s, v = layer.fused(  # type: ignore[operator]
                     graph, u, s, v, matrix.to(dtype), self.spacing
                 )
             else:
-                s, v = layer(self.pairs, graph, u, s, v, matrix.to(dtype), self.spacing)
+                s, v = layer(pairs, graph, u, s, v, matrix.to(dtype), self.spacing)
         energies: Tensor = self.readout(self.norm(s))[:, 0]
         return energies
 

@@ -94,7 +94,7 @@ class PaperEnergy(nn.Module):
         weight = torch.where(scaled < self.cutoff_ratio, weight, 0.0)[:, None]
         distances = scaled * lengths[graph.crystal_index[graph.i]].to(dtype)
         centers: Tensor = self.centers  # type: ignore[assignment]
-        width = 3.0 * float(centers[1] - centers[0])
+        width = 3.0 * (centers[1] - centers[0]).to(dtype)
         e = torch.exp(-(((distances[:, None] - centers.to(dtype)) / width) ** 2))
         h = torch.tanh(self.embedding(graph.numbers))
         for layer in self.layers:

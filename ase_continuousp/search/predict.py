@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import ArrayLike
 
-from ase_continuousp.model.checkpoint import TrainedModel, load_model
+from ase_continuousp.model.checkpoint import TrainedModel, load_model, torch_device
 from ase_continuousp.search.arguments import check_count, check_seed
 from ase_continuousp.search.candidates import Candidate, make_candidate
 from ase_continuousp.search.composition import (
@@ -106,6 +106,7 @@ def predict(
     """
     check_count("n_samples", n_samples)
     check_seed(seed)
+    torch_device(device)
     unit, _ = formula_unit(parse_formula(formula))
     trained = model if isinstance(model, TrainedModel) else load_model(model)
     check_elements(unit, trained.elements, trained.name)

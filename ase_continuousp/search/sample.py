@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 from ase import Atoms
 
-from ase_continuousp.model.checkpoint import TrainedModel, load_model
+from ase_continuousp.model.checkpoint import TrainedModel, load_model, torch_device
 from ase_continuousp.search.arguments import check_count, check_seed
 from ase_continuousp.search.candidates import atoms_of
 from ase_continuousp.search.composition import check_elements, parse_formula
@@ -73,6 +73,7 @@ def sample(
     """
     check_count("n_chains", n_chains)
     check_seed(seed)
+    torch_device(device)
     wanted = [compositions] if isinstance(compositions, str | Atoms) else list(compositions)
     parsed = [parse_formula(one) for one in wanted]
     trained = model if isinstance(model, TrainedModel) else load_model(model)
