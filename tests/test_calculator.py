@@ -7,6 +7,10 @@ import json
 import multiprocessing
 import pickle
 import random
+import runpy
+import sys
+import warnings
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -260,9 +264,20 @@ def global_state() -> list[object]:
         str(np.random.get_state()),  # noqa: NPY002
         random.getstate(),
         np.geterr(),
+        list(warnings.filters),
     ]
 
 
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    """Let torch have as many threads as no library would choose; tests run with one."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(usual)
+
+
+@pytest.mark.usefixtures("three_threads")
 def test_nothing_global_changes_and_nothing_is_printed(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -315,12 +330,17 @@ def test_unknown_model_lists_the_known() -> None:
 
 
 def test_loading_needs_no_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("a socket was opened")
+    opened = []
 
-    monkeypatch.setattr("socket.socket.connect", refuse)
+    def refuse(*arguments: object, **_: object) -> None:
+        opened.append(arguments)
+        raise OSError("there is no network")
+
+    monkeypatch.setattr("socket.socket", refuse)
     monkeypatch.setattr("socket.getaddrinfo", refuse)
-    ContinuouSPCalculator(folder)
+    for model in (folder, *({"mp20"} & set(list_models()))):
+        ContinuouSPCalculator(model, device="cpu").get_potential_energy(bulk("Cu"))
+    assert not opened  # nor tried, and the failure hidden
 
 
 class Bomb:
@@ -618,3 +638,8 @@ def test_documentation_says_what_the_energy_is() -> None:
 def test_calculator_is_known_by_name() -> None:
     assert get_calculator_class("continuousp") is ContinuouSPCalculator
     assert ContinuouSPCalculator.name == "continuousp"
+
+
+def test_running_the_module_again_is_no_second_registration() -> None:
+    runpy.run_path(sys.modules[ContinuouSPCalculator.__module__].__file__)
+    assert get_calculator_class("continuousp") is ContinuouSPCalculator
