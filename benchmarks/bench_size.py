@@ -56,10 +56,14 @@ def plot(rows: list[dict[str, float]], path: str) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(7.0, 2.8), layout="constrained")
     atoms = [row["atoms"] for row in rows]
     left.loglog(atoms, [1e3 * row["seconds"] / row["atoms"] for row in rows], "o-")
-    left.set(xlabel="atoms", ylabel="ms per atom and evaluation")
-    right.loglog(atoms, [row["gigabytes"] for row in rows], "o-")
-    right.set(xlabel="atoms", ylabel="peak memory of the process [GiB]")
-    figure.savefig(path, dpi=150)
+    left.set(xlabel="atoms", ylabel="ms per atom and step")
+    right.loglog(atoms, [1e3 * row["seconds"] for row in rows], "o-", label="time [ms]")
+    right.loglog(atoms, [1024 * row["gigabytes"] for row in rows], "s-", label="memory [MiB]")
+    slope = 1e3 * rows[-1]["seconds"] / rows[-1]["atoms"]
+    right.loglog(atoms, [slope * n for n in atoms], "k:", label="proportional")
+    right.set(xlabel="atoms", ylabel="one step, whole process")
+    right.legend(fontsize="small")
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:
