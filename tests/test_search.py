@@ -411,8 +411,8 @@ def test_sources_refuse_what_a_model_cannot_do(model: Path, tmp_path: Path) -> N
         sources_of_model(model, "guess")
     with pytest.raises(ValueError, match="needs a model with a prototype library"):
         sources_of_model(model, "prototype")
-    with pytest.raises(ValueError, match="spacegroup needs start="):
-        sources_of_model(model, "random", spacegroup=225)
+    with pytest.raises(ValueError, match="spacegroup must be a number from 1 to 230: 231"):
+        sources_of_model(model, "random", spacegroup=231)
     with pytest.raises(ValueError, match=r"holds no priors\.json"):
         sources_of_model(save_tiny_model(tmp_path / "bare", priors=False), "random")
 

@@ -22,7 +22,7 @@ def run(
     ] = "mixed",
     model: Annotated[str, typer.Option(help="Shipped model or model folder.")] = "mp20",
     spacegroup: Annotated[
-        str | None, typer.Option(help="Space group of symmetric starts, number or symbol.")
+        str | None, typer.Option(help="Search within this space group only, number or symbol.")
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same crystals.")] = 0,
     output: Annotated[

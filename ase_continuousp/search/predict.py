@@ -26,6 +26,7 @@ from ase_continuousp.search.rank import Ranked, Ranking, ranking_of_model
 from ase_continuousp.search.refine import Refined, anneal_settings, refine_all
 from ase_continuousp.search.sources import Sources, read_priors, sources_of_model
 from ase_continuousp.search.standard import standardized
+from ase_continuousp.search.symmetry import SYMPREC
 from ase_continuousp.search.symmetry import spacegroup as spacegroup_of
 from ase_continuousp.starts.priors import Priors
 
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 # Bounds on what counts as a crystal at all.
 _VOLUME_FACTOR = 3.0  # volume per atom against the expected one, either way
 _SHORTEST, _LONGEST = 1.5, 100.0  # cell vectors [Å]
+
+_KEPT_SYMPREC = 1e-3  # [Å] that of SymmetryProjection
 
 
 def predict(
@@ -69,7 +72,10 @@ def predict(
         Where the search begins: random atoms in a likely cell; random crystals of a space group;
         known structure types with other elements; or all of these.
     spacegroup : int or str, optional
-        Of the symmetric starts. Refined crystals may end in another one.
+        Number from 1 to 230 or Hermann-Mauguin symbol. All starts have this space group and keep
+        it exactly, cell and positions, so that candidates have it or a supergroup. Prototypes
+        are those of this group; "random" and "symmetric" both mean random crystals of it, made
+        by PyXtal; "mixed" are prototypes first, then these.
     relax : bool
         Whether to quench with the energy of the model after the anneal.
     seed : int
@@ -93,10 +99,10 @@ def predict(
     TypeError
         If an argument has the wrong type.
     ValueError
-        If the formula cannot be read, the model does not know an element, or a number is out of
-        bounds.
+        If the formula cannot be read, the model does not know an element, a number is out of
+        bounds, there is no such space group, or no start fits the formula.
     ImportError
-        If symmetric starts are asked for and PyXtal is not installed.
+        If starts are asked for that PyXtal makes, and it is not installed.
 
     Examples
     --------
@@ -125,6 +131,7 @@ def predict(
         device=device,
         progress=progress,
         executor=executor,
+        keeps_symmetry=spacegroup is not None,
     )
     if found is None:
         raise ValueError(
@@ -147,6 +154,7 @@ def search(
     device: str = "auto",
     progress: bool = False,
     executor: Executor | None = None,
+    keeps_symmetry: bool = False,
 ) -> list[Candidate] | None:
     """Return likely crystals from given sources, best first; None if they offer no start.
 
@@ -161,6 +169,8 @@ def search(
     priors : Priors
     n_samples, relax, seed, device, progress, executor
         As of :func:`predict`.
+    keeps_symmetry : bool
+        Whether each crystal stays in the space group that it starts in.
     """
     frequencies = unit_frequencies(unit, units, priors.shapes)
     rng = np.random.default_rng([seed, len(np.asarray(unit))])
@@ -175,6 +185,7 @@ def search(
         seed=seed,
         device=device,
         with_basins=ranking.needs_basins,
+        keeps_symmetry=keeps_symmetry,
         executor=executor,
         progress=progress,
     )
@@ -182,7 +193,9 @@ def search(
     ranked = rank_refined(refined, priors, ranking)
     heads = [one.head for one in ranked]
     sizes = {z * len(np.asarray(unit)) for z in units}
-    offered = standardized(heads, trained.energy(device=device), sizes)
+    # What was kept is exact: a loose search might see another symmetry beside it.
+    symprec = _KEPT_SYMPREC if keeps_symmetry else SYMPREC
+    offered = standardized(heads, trained.energy(device=device), sizes, symprec)
     return [
         make_candidate(
             final,

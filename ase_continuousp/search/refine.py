@@ -20,6 +20,7 @@ from ase_continuousp.model.checkpoint import TrainedModel, load_model
 from ase_continuousp.model.derivatives import ModelEnergy
 from ase_continuousp.model.judge import JUDGE, Judge
 from ase_continuousp.sampling.annealing import AnnealSettings, anneal
+from ase_continuousp.sampling.symmetry import SymmetryProjection
 from ase_continuousp.starts import StartCrystal
 
 Floats = NDArray[np.float64]
@@ -96,6 +97,8 @@ class Job:
         Of the random stream of this batch.
     with_basins : bool
         Whether to learn where a quench would lead what is taken as built.
+    keeps_symmetry : bool
+        Whether each crystal stays in the space group that it starts in.
     """
 
     model: str
@@ -104,6 +107,7 @@ class Job:
     settings: AnnealSettings
     seed: tuple[int, ...]
     with_basins: bool = True
+    keeps_symmetry: bool = False
 
 
 def anneal_settings(
@@ -179,6 +183,7 @@ def refine_starts(
     rng: np.random.Generator,
     *,
     with_basins: bool = True,
+    keeps_symmetry: bool = False,
 ) -> list[Refined]:
     """Anneal and quench a batch of starts, each from its own level of noise.
 
@@ -195,6 +200,9 @@ def refine_starts(
     rng : numpy.random.Generator
     with_basins : bool
         Whether to quench a copy of what is taken as it is, for the energy of its basin.
+    keeps_symmetry : bool
+        Whether each crystal, cell and positions, stays in the space group that it starts in. A
+        batch may hold many.
 
     Returns
     -------
@@ -206,7 +214,8 @@ def refine_starts(
     if moving:
         batch = Crystals.concatenate([starts[i].crystals for i in moving])
         noise = np.minimum([starts[i].noise for i in moving], settings.level)
-        done = anneal(energy, batch, settings, rng, noise=noise)
+        symmetry = SymmetryProjection.of(batch) if keeps_symmetry else None
+        done = anneal(energy, batch, settings, rng, noise=noise, symmetry=symmetry)
         parts = _split(done.crystals, done.evaluation, done.converged, done.trace)
         made.update(
             (i, Refined(start=starts[i], **part)) for i, part in zip(moving, parts, strict=True)
@@ -254,7 +263,14 @@ def run_job(job: Job) -> list[Refined]:
     """Refine the starts of a job; a function of its own, so that workers find it."""
     energy = _energy_of(job.model, job.device)
     rng = np.random.default_rng(job.seed)
-    made = refine_starts(energy, job.starts, job.settings, rng, with_basins=job.with_basins)
+    made = refine_starts(
+        energy,
+        job.starts,
+        job.settings,
+        rng,
+        with_basins=job.with_basins,
+        keeps_symmetry=job.keeps_symmetry,
+    )
     judge = _judge_of(job.model, job.device)
     return made if judge is None else judged(made, judge)
 
@@ -279,6 +295,7 @@ def refine_all(
     device: str = "auto",
     batch_size: int | None = None,
     with_basins: bool = True,
+    keeps_symmetry: bool = False,
     executor: Executor | None = None,
     progress: bool = False,
 ) -> list[Refined]:
@@ -297,6 +314,8 @@ def refine_all(
         Crystals in a batch.
     with_basins : bool
         Whether to learn where a quench would lead what is taken as built.
+    keeps_symmetry : bool
+        Whether each crystal stays in the space group that it starts in.
     executor : concurrent.futures.Executor, optional
         Where to compute; in this process if not given.
     progress : bool
@@ -315,6 +334,7 @@ def refine_all(
             settings,
             (seed, number),
             with_basins,
+            keeps_symmetry,
         )
         for number, batch in enumerate(batches)
     ]

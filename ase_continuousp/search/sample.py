@@ -22,6 +22,7 @@ def sample(
     *,
     model: str | os.PathLike[str] | TrainedModel = "mp20",
     start: str = "random",
+    spacegroup: int | str | None = None,
     n_chains: int = 1,
     n_steps: int | None = None,
     seed: int = 0,
@@ -39,6 +40,11 @@ def sample(
         Name of a shipped model, or the folder of any.
     start : {"random", "symmetric", "prototype", "mixed"}
         Where the chains begin.
+    spacegroup : int or str, optional
+        Number from 1 to 230 or Hermann-Mauguin symbol. All chains start in this space group and
+        keep it exactly, cell and positions; a composition counts the atoms of a primitive cell.
+        "random" and "symmetric" then both mean random crystals of the group, made by PyXtal,
+        prototypes are those of this group, and "mixed" are prototypes first, then the others.
     n_chains : int
         Chains for each composition, of which the one lowest in energy is returned.
     n_steps : int, optional
@@ -61,7 +67,9 @@ def sample(
     Raises
     ------
     TypeError, ValueError
-        If an argument is wrong; the message names it.
+        If an argument is wrong, or the starts cannot make a composition; the message names it.
+    ImportError
+        If starts are asked for that PyXtal makes, and it is not installed.
     RuntimeError
         If every chain of a composition left the finite numbers.
 
@@ -79,13 +87,16 @@ def sample(
     trained = model if isinstance(model, TrainedModel) else load_model(model)
     for numbers in parsed:
         check_elements(numbers, trained.elements, trained.name)
-    sources = sources_of_model(trained.path, start)
+    sources = sources_of_model(trained.path, start, spacegroup=spacegroup)
     starts: list[StartCrystal] = []
     owners: list[int] = []
     for index, numbers in enumerate(parsed):
         made = sources.generate(numbers, n_chains, np.random.default_rng([seed, index]))
         if not made:
-            raise ValueError(f"start={start!r} offers nothing for {wanted[index]!r}")
+            raise ValueError(
+                f"start={start!r} offers nothing for {wanted[index]!r}"
+                + (f" in space group {spacegroup!r}" if spacegroup is not None else "")
+            )
         starts += made
         owners += [index] * len(made)
     refined = refine_all(
@@ -95,6 +106,7 @@ def sample(
         seed=seed,
         device=device,
         batch_size=batch_size,
+        keeps_symmetry=spacegroup is not None,
         progress=progress,
     )
     best: dict[int, Refined] = {}

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ase_continuousp.search.within import PrototypesWithin
 from ase_continuousp.starts import Start, StartCrystal
 from ase_continuousp.starts.priors import Priors
 from ase_continuousp.starts.prototype import PrototypeStart
 from ase_continuousp.starts.random import RandomStart
-from ase_continuousp.starts.symmetric import SymmetricStart
+from ase_continuousp.starts.symmetric import SymmetricStart, spacegroup_number
 
 KINDS = ("random", "symmetric", "prototype", "mixed")
 PRIORS = "priors.json"
@@ -100,7 +101,10 @@ class Sources:
             if isinstance(start, PrototypeStart):
                 made += start.generate_any(unit, units, wanted)
                 continue
-            for z, count in shared_out(units, wanted, frequencies).items():
+            sizes = start.possible(unit, units) if isinstance(start, SymmetricStart) else units
+            if not sizes:
+                continue
+            for z, count in shared_out(sizes, wanted, frequencies).items():
                 made += start.generate(np.tile(unit, z), count, rng)[:count]
         return made
 
@@ -148,36 +152,40 @@ def sources_of_model(
         One of "random", "symmetric", "prototype" and "mixed". A mixed search takes prototypes if
         the model has a library, symmetric starts if PyXtal is installed, and random ones.
     spacegroup : int or str, optional
-        Of symmetric starts; with a mixed search it makes PyXtal necessary.
+        Only starts within this space group: prototypes of it, and for both "random" and
+        "symmetric" random crystals of it, which PyXtal makes.
     priors : Priors, optional
         If they have been read already.
 
     Raises
     ------
     ValueError
-        If the kind is unknown, the model has no priors or no prototypes though they are needed,
-        or a space group is given to starts that have none.
+        If the kind or the space group is unknown, or the model has no priors or no prototypes
+        though they are needed.
     ImportError
         If PyXtal is needed and not installed.
     """
     if kind not in KINDS:
         raise ValueError(f"start must be one of {', '.join(KINDS)}: {kind!r}")
-    if spacegroup is not None and kind not in ("symmetric", "mixed"):
-        raise ValueError(
-            f"spacegroup needs start='symmetric' or 'mixed': start is {kind!r}, "
-            f"spacegroup {spacegroup!r}"
-        )
+    group = None if spacegroup is None else spacegroup_number(spacegroup)
     priors = read_priors(path) if priors is None else priors
-    starts: dict[str, Start] = {"random": RandomStart(priors)}
+    starts: dict[str, Start] = {}
+    if group is None:
+        starts["random"] = RandomStart(priors)
+    elif kind != "prototype":
+        starts["random"] = SymmetricStart(priors, spacegroup=group)
     library = path / PROTOTYPES
     if kind == "prototype" and not library.is_file():
         raise ValueError(f"start='prototype' needs a model with a prototype library: {path}")
     if kind in ("prototype", "mixed") and library.is_file():
         # Taken as built: see search.refine.
-        starts["prototype"] = PrototypeStart(library, priors, noise=0.0)
-    needed = kind == "symmetric" or spacegroup is not None
-    if needed or (kind == "mixed" and find_spec("pyxtal") is not None):
-        starts["symmetric"] = SymmetricStart(priors, spacegroup=spacegroup)
+        starts["prototype"] = (
+            PrototypeStart(library, priors, noise=0.0)
+            if group is None
+            else PrototypesWithin(library, priors, group)
+        )
+    if kind == "symmetric" or (kind == "mixed" and find_spec("pyxtal") is not None):
+        starts["symmetric"] = SymmetricStart(priors, spacegroup=group)
     return Sources(kind, starts)
 
 

@@ -8,14 +8,17 @@ from dataclasses import replace
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.energy_function import EnergyFunction
 from ase_continuousp.search.refine import Refined
-from ase_continuousp.search.symmetry import symmetrized
+from ase_continuousp.search.symmetry import SYMPREC, symmetrized
 
 # Energy per atom that symmetry may cost: rounding. More was no better on validation crystals.
 LARGEST_RISE = 1e-5
 
 
 def standardized(
-    refined: Sequence[Refined], energy: EnergyFunction, sizes: Collection[int]
+    refined: Sequence[Refined],
+    energy: EnergyFunction,
+    sizes: Collection[int],
+    symprec: float = SYMPREC,
 ) -> list[Refined]:
     """Return crystals with their symmetry made exact where that costs nothing.
 
@@ -31,13 +34,15 @@ def standardized(
         That of the model.
     sizes : collection of int
         Numbers of atoms that the cell may have.
+    symprec : float [Å]
+        Tolerance of the symmetry search.
 
     Returns
     -------
     list of Refined, in the same order
     """
     made = list(refined)
-    symmetric = {i: symmetrized(one.crystals) for i, one in enumerate(made)}
+    symmetric = {i: symmetrized(one.crystals, symprec) for i, one in enumerate(made)}
     tried = {
         i: crystal
         for i, crystal in symmetric.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -19,6 +20,8 @@ from ase_continuousp.starts.priors import Priors
 logger = logging.getLogger(__name__)
 
 _TRIES = 30  # space groups tried for each crystal wanted
+# Primitive cells in a conventional one, by the first letter of the symbol.
+_CENTERINGS = {"P": 1, "A": 2, "C": 2, "I": 2, "R": 3, "F": 4}
 _ROUNDS = 4  # PyXtal's own attempts at placing the atoms
 
 
@@ -34,7 +37,7 @@ class SymmetricStart:
         Volume by composition.
     spacegroup : int or str, optional
         Number from 1 to 230 or Hermann-Mauguin symbol. If not given, each crystal draws one that
-        the composition can take, all alike.
+        the composition can take, all primitive ones alike.
     noise : float
         Level at which the annealing begins.
 
@@ -61,16 +64,25 @@ class SymmetricStart:
             spacegroup_number(self.spacegroup)
 
     def generate(self, numbers: ArrayLike, n: int, rng: np.random.Generator) -> list[StartCrystal]:
-        """Return up to n crystals; fewer where the composition does not fit the space group."""
+        """Return up to n crystals; fewer where the composition does not fit the space group.
+
+        The atoms are those of a primitive cell.
+        """
         numbers = np.asarray(numbers, dtype=np.int64)
         fixed = None if self.spacegroup is None else spacegroup_number(self.spacegroup)
+        if fixed is not None and not _is_possible(fixed, numbers):
+            return []
         volume = len(numbers) * np.exp(self.priors.log_volume_per_atom(numbers))
         made: list[StartCrystal] = []
         for _ in range(n * _TRIES):
             if len(made) == n:
                 break
             group = int(rng.integers(1, 231)) if fixed is None else fixed
-            crystal = _random_crystal(group, numbers, rng)
+            # Groups that are drawn are asked for as many atoms in the conventional cell, so that
+            # centered ones drop out; the numbers in the cards were measured with that.
+            crystal = _random_crystal(
+                group, numbers, rng, n_cells=1 if fixed is None else _n_cells(group)
+            )
             if crystal is None:
                 continue
             scale = np.cbrt(volume / crystal.volumes[0])
@@ -81,6 +93,21 @@ class SymmetricStart:
         if len(made) < n:
             logger.info("only %d of %d symmetric starts could be made", len(made), n)
         return made
+
+    def possible(self, unit: ArrayLike, units: Sequence[int]) -> list[int]:
+        """Return the numbers of formula units whose atoms fill orbits of the space group.
+
+        Parameters
+        ----------
+        unit : (n_atoms,) array of int
+            Atomic numbers of one formula unit.
+        units : sequence of int
+            In the primitive cell.
+        """
+        if self.spacegroup is None:
+            return list(units)
+        group, unit = spacegroup_number(self.spacegroup), np.asarray(unit, dtype=np.int64)
+        return [z for z in units if _is_possible(group, np.tile(unit, z))]
 
 
 def spacegroup_number(spacegroup: int | str) -> int:
@@ -111,8 +138,27 @@ def spacegroup_number(spacegroup: int | str) -> int:
         ) from None
 
 
+def _n_cells(group: int) -> int:
+    """Return how many primitive cells are in the conventional one."""
+    from pyxtal.symmetry import Group
+
+    return _CENTERINGS[Group(group).symbol[0]]
+
+
+def _is_possible(group: int, numbers: np.ndarray[Any, np.dtype[np.int64]]) -> bool:
+    """Return whether the atoms of a primitive cell fill orbits of the group."""
+    from pyxtal.symmetry import Group
+
+    counts = np.unique(numbers, return_counts=True)[1]
+    return bool(Group(group).check_compatible((counts * _n_cells(group)).tolist())[0])
+
+
 def _random_crystal(
-    group: int, numbers: np.ndarray[Any, np.dtype[np.int64]], rng: np.random.Generator
+    group: int,
+    numbers: np.ndarray[Any, np.dtype[np.int64]],
+    rng: np.random.Generator,
+    *,
+    n_cells: int,
 ) -> Crystals | None:
     """Return a primitive random crystal of the group, atoms in the order of `numbers`, or None."""
     from pyxtal import pyxtal
@@ -128,7 +174,7 @@ def _random_crystal(
                 3,
                 group,
                 [chemical_symbols[z] for z in elements],
-                counts.tolist(),
+                (n_cells * counts).tolist(),
                 max_count=_ROUNDS,
                 random_state=np.random.default_rng(seed),
             )
