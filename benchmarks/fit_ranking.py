@@ -22,7 +22,8 @@ import numpy as np
 from ase_continuousp.search.calibration import fit_ranking
 from ase_continuousp.search.rank import EVIDENCE
 
-Search = tuple[np.ndarray, np.ndarray]
+# Evidence of all witnesses, whether their class is right, and which class that is.
+Search = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def searches_of(path: str, only: Sequence[str]) -> list[Search]:
@@ -32,26 +33,32 @@ def searches_of(path: str, only: Sequence[str]) -> list[Search]:
     """
     report = json.loads(Path(path).read_text())
     counts = np.array([name in only for name in EVIDENCE])
-    return [
-        (
-            np.array([one["evidence"] for one in row["classes"]]) * counts,
-            np.array([one["is_right"] for one in row["classes"]]),
-        )
-        for row in report["per_structure"]
-        if row["classes"]
-    ]
+    made = []
+    for row in report["per_structure"]:
+        if row["classes"]:
+            sizes = [len(one["evidence"]) for one in row["classes"]]
+            rows = np.concatenate([one["evidence"] for one in row["classes"]])
+            right = np.repeat([one["is_right"] for one in row["classes"]], sizes)
+            made.append((rows * counts, right, np.repeat(np.arange(len(sizes)), sizes)))
+    return made
+
+
+def fitted(searches: Sequence[Search]) -> tuple[tuple[float, ...], float]:
+    """Return constants and loss: the shares of right witnesses add up, in a class or not."""
+    return fit_ranking([(rows, right) for rows, right, _ in searches])
 
 
 def judged(constants: Any, searches: list[Search]) -> tuple[np.ndarray, np.ndarray]:
     """Return the probability of the first choice of each search, and whether it is right."""
     w = np.asarray(constants)
     probabilities, hits = [], []
-    for x, right in searches:
+    for x, right, owner in searches:
         z = np.concatenate([[w[0]], x @ w[1:]])
         shares = np.exp(z - z.max())
-        first = int(np.argmax(z[1:]))
-        probabilities.append(shares[first + 1] / shares.sum())
-        hits.append(bool(right[first]))
+        classes = np.bincount(owner, shares[1:])
+        first = int(np.argmax(classes))
+        probabilities.append(classes[first] / shares.sum())
+        hits.append(bool(right[owner == first][0]))
     return np.array(probabilities), np.array(hits)
 
 
@@ -96,16 +103,16 @@ def main() -> None:
     kept_p, kept_hits = [], []
     for part in range(4):
         train = [s for i, s in enumerate(searches) if i % 4 != part]
-        constants, _ = fit_ranking(train)
+        constants, _ = fitted(train)
         p, hits = judged(constants, [s for i, s in enumerate(searches) if i % 4 == part])
         kept_p.append(p)
         kept_hits.append(hits)
     p, hits = np.concatenate(kept_p), np.concatenate(kept_hits)
-    reachable = np.mean([right.any() for _, right in searches])
+    reachable = np.mean([right.any() for _, right, _ in searches])
     print(f"{len(searches)} searches; some class right in {reachable:.3f}")
     print(f"first choice right, cross-validated: {hits.mean():.3f}, claimed {p.mean():.3f}")
     print(reliability(p, hits))
-    constants, loss = fit_ranking(searches)
+    constants, loss = fitted(searches)
     print(f"loss {loss:.4f}, constants {json.dumps([round(c, 4) for c in constants])}")
     if arguments.check:
         p, hits = judged(constants, searches_of(arguments.check, arguments.only))

@@ -19,12 +19,15 @@ from ase_continuousp.search.refine import Refined, judged
 from ase_continuousp.starts import StartCrystal
 from ase_continuousp.starts.building import build_library
 from ase_continuousp.training import judging
+from ase_continuousp.training.candidate_files import CandidateFiles
 from ase_continuousp.training.candidates import Candidates
 from ase_continuousp.training.judging import JudgeConfig, train_judge
 from tests.systems import perovskite, rattled
 from tests.tiny_model import save_tiny_model
 
-CONFIG = JudgeConfig(epochs=12, batch_size=4, learning_rate=5e-3, warmup=4, n_candidates=4)
+CONFIG = JudgeConfig(
+    epochs=12, batch_size=4, learning_rate=5e-3, warmup=4, n_candidates=4, n_generated=0
+)
 
 # Small cations take rock salt, large ones cesium chloride: what a judge has to find out.
 SALTS = ["LiF", "LiCl", "LiBr", "LiI", "NaF", "NaCl", "NaBr", "NaI"]
@@ -82,7 +85,7 @@ def test_what_is_no_judge_is_refused(tmp_path):
 def test_training_finds_who_takes_which_structure(material, monkeypatch):
     model = material / "model"
     shutil.rmtree(model / "judging", ignore_errors=True)
-    train_judge(model, material / "salts.extxyz", JudgeConfig(epochs=1, n_candidates=4))
+    train_judge(model, material / "salts.extxyz", replace(CONFIG, epochs=1))
     [path] = (model / "judging").glob("candidates-*.npz")
     known = Candidates.load(path)
     assert len(known) == 16
@@ -90,7 +93,7 @@ def test_training_finds_who_takes_which_structure(material, monkeypatch):
     # Without what the library says, all that tells the candidates apart is what they are: the
     # same with another config would be made anew.
     blind = replace(known, distances=np.zeros(len(known.distances)))
-    monkeypatch.setattr(judging, "_candidates", lambda *_: blind)
+    monkeypatch.setattr(CandidateFiles, "prototypes", lambda *_, **__: blind)
     odds = Judge.load(train_judge(model, material / "salts.extxyz", CONFIG))(known.crystals)
     firsts = [slice(a, b) for a, b in zip(known.first[:-1], known.first[1:], strict=True)]
     right = np.mean([known.is_right[s][np.argmax(odds[s])] for s in firsts])
@@ -99,7 +102,7 @@ def test_training_finds_who_takes_which_structure(material, monkeypatch):
 
 def test_interrupted_training_goes_on_to_the_same_judge(material, monkeypatch):
     model = material / "model"
-    config = JudgeConfig(epochs=2, batch_size=4, n_candidates=4, checkpoint_every=3)
+    config = replace(CONFIG, epochs=2, checkpoint_every=3)
     weights = []
     for interrupted in (False, True):
         shutil.rmtree(model / "judging", ignore_errors=True)
@@ -121,10 +124,46 @@ def test_interrupted_training_goes_on_to_the_same_judge(material, monkeypatch):
         assert torch.equal(straight, weights[1][name]), name
 
 
+def test_generated_crystals_are_learned_from_and_made_once(material, monkeypatch):
+    model = material / "model"
+    shutil.rmtree(model / "judging", ignore_errors=True)
+    config = replace(CONFIG, epochs=1, n_generated=3, n_chains=2)
+    path = train_judge(model, material / "salts.extxyz", config)
+    [file] = (model / "judging").glob("generated-*.npz")
+    some = Candidates.load(file)
+    assert len(some) == 3
+    assert some.is_generated.sum() == 6
+    for begin, end in zip(some.first[:-1], some.first[1:], strict=True):
+        assert some.is_generated[end - 2 : end].all()
+        assert not some.is_generated[begin : end - 2].any()
+        numbers = {tuple(sorted(one.numbers)) for one in some.crystals.select(range(begin, end))}
+        assert len(numbers) == 1
+    monkeypatch.setattr("ase_continuousp.training.candidate_files.generated_for", None)
+    straight = load_file(path)
+    (model / "judging" / "state.safetensors").unlink()
+    again = load_file(train_judge(model, material / "salts.extxyz", config))
+    assert all(torch.equal(straight[name], again[name]) for name in straight)
+
+
+def test_a_judge_is_gone_on_with(material):
+    model = material / "model"
+    shutil.rmtree(model / "judging", ignore_errors=True)
+    data = material / "salts.extxyz"
+    first = load_file(train_judge(model, data, replace(CONFIG, epochs=2)))
+    shutil.copy(model / JUDGE, material / "first.safetensors")
+    (model / "judging" / "state.safetensors").unlink()
+    still = replace(CONFIG, epochs=1, learning_rate=1e-12)
+    for start, expected in ((material / "first.safetensors", True), (None, False)):
+        path = train_judge(model, data, still, start_from=start)
+        (model / "judging" / "state.safetensors").unlink()
+        same = [torch.allclose(v, first[n], atol=1e-3) for n, v in load_file(path).items()]
+        assert all(same) == expected
+
+
 def test_other_data_do_not_go_on_with_an_earlier_run(material):
     model = material / "model"
     shutil.rmtree(model / "judging", ignore_errors=True)
-    config = JudgeConfig(epochs=1, batch_size=4, n_candidates=4)
+    config = replace(CONFIG, epochs=1)
     train_judge(model, material / "salts.extxyz", config)
     write_atoms(material / "fewer.extxyz", [bulk(f, "rocksalt", a=5.5) for f in SALTS])
     with pytest.raises(ValueError, match="was started with candidates="):

@@ -21,25 +21,37 @@ def found(kind, energy, distance=None, nearness=None, basin=None, log_odds=None)
     return Refined(CUBE, energy, *zeros, True, start, trace, basin, log_odds)
 
 
-def test_evidence_is_what_the_members_say():
+def test_evidence_is_what_the_witnesses_say():
     likely = found("prototype", -1.0, 0.5, nearness=-3.0, basin=-1.5)
     unlikely = found("prototype", -1.0, 3.0, nearness=-2.0)
-    low, high = found("random", -2.0), found("random", -1.2)
-    known, generated = evidence([[unlikely, high, likely], [low]])
-    assert known.known == pytest.approx(np.exp(-0.5) + np.exp(-3.0))
-    assert known.lead == pytest.approx(0.5)  # by the basins
-    assert known.nearness == generated.nearness == -2.0  # of the whole search
-    assert (known.n_generated, generated.n_generated) == (1, 1)
-    assert (generated.known, generated.lead) == (0.0, 0.0)
+    low, high, more = found("random", -2.0), found("random", -1.2), found("random", -1.2)
+    known, [generated] = evidence([[unlikely, high, likely, more], [low]])
+    assert [one.known for one in known] == pytest.approx([np.exp(-3.0), np.exp(-0.5), 0.0])
+    assert [one.lead for one in known] == pytest.approx([0.5] * 3)  # by the basins
+    assert {one.nearness for one in (*known, generated)} == {-2.0}  # of the whole search
+    assert {one.n_generated for one in known} == {2}
+    assert (generated.known, generated.lead, generated.n_generated) == (0.0, 0.0, 1)
 
 
-def test_the_judge_is_asked_about_the_representative():
+def test_each_witness_is_judged():
     prototypes = [found("prototype", -1.0, d, log_odds=j) for d, j in ((3.0, 5.0), (0.5, 2.0))]
     generated = [found("random", -2.0, log_odds=7.0), found("random", -1.0, log_odds=9.0)]
     known, other = evidence([[generated[0], *prototypes], generated])
-    assert (known.log_odds, other.log_odds) == (2.0, 7.0)
-    np.testing.assert_array_equal(known.as_array()[-2:], [2.0, 0.0])
-    np.testing.assert_array_equal(other.as_array()[-2:], [0.0, 7.0])
+    assert [one.log_odds for one in known] == [5.0, 2.0, 7.0]
+    assert [one.log_odds for one in other] == [7.0]
+    np.testing.assert_array_equal(known[0].as_array()[-2:], [5.0, 0.0])
+    np.testing.assert_array_equal(other[0].as_array()[-2:], [0.0, 7.0])
+
+
+def test_equal_prototypes_stand_together():
+    ranking = CalibratedRanking((0.0, 1.0) + (0.0,) * 7)
+    alone = found("prototype", 0.0, 1.0)
+    twins = [found("prototype", 0.0, 1.4), found("prototype", 0.0, 1.2)]
+    first, second = ranking([[alone], twins])
+    assert first.head is twins[1]
+    total = 1.0 + sum(np.exp(-d) for d in (1.0, 1.4, 1.2))
+    assert first.probability == pytest.approx((np.exp(-1.4) + np.exp(-1.2)) / total)
+    assert second.probability == pytest.approx(np.exp(-1.0) / total)
 
 
 def test_searches_without_prototypes_have_constants_of_their_own():
@@ -62,8 +74,9 @@ def test_probabilities_are_a_softmax_with_none_and_prototypes_represent():
     ranking = CalibratedRanking((0.5, 1.0, -1.0, 0.0, -3.0, 0.0, 0.0, 0.0, 0.0))
     prototype, random = found("prototype", 0.0, 0.2), found("random", 0.0)
     ranked = ranking([[found("random", 0.4)], [random, prototype]])
-    scores = np.array([-0.2, -1.0 - 3.0 * 0.3])  # the lead is bounded
-    expected = np.exp(scores) / (np.exp(scores).sum() + np.exp(0.5))
+    scores = np.array([-0.2, -1.0, -1.0 - 3.0 * 0.3])  # the lead is bounded
+    shares = np.exp(scores) / (np.exp(scores).sum() + np.exp(0.5))
+    expected = [shares[0] + shares[1], shares[2]]
     np.testing.assert_allclose([one.probability for one in ranked], expected)
     assert ranked[0].head is prototype
 

@@ -72,6 +72,6 @@ class Journal:
 def _row(fields: dict[str, Any]) -> Row:
     samples = tuple(Sample(**one) for one in fields.pop("samples"))
     classes = tuple(
-        Judged(tuple(one["evidence"]), one["is_right"]) for one in fields.pop("classes")
+        Judged(tuple(map(tuple, one["evidence"])), one["is_right"]) for one in fields.pop("classes")
     )
     return Row(**fields, samples=samples, classes=classes)

@@ -40,13 +40,13 @@ class Judged:
 
     Parameters
     ----------
-    evidence : tuple of float
-        See :class:`ase_continuousp.search.rank.Evidence`.
+    evidence : tuple of tuples of float
+        Of each of its witnesses, see :class:`ase_continuousp.search.rank.Evidence`.
     is_right : bool
         Whether its representative matches the true crystal.
     """
 
-    evidence: tuple[float, ...]
+    evidence: tuple[tuple[float, ...], ...]
     is_right: bool
 
 

@@ -218,7 +218,10 @@ def _row(
             for one in samples
         ),
         classes=tuple(
-            Judged(tuple(reason.as_array().tolist()), distances[id(one.head)] is not None)
-            for reason, one in zip(reasons, ranked, strict=True)
+            Judged(
+                tuple(tuple(reason.as_array().tolist()) for reason in own),
+                distances[id(one.head)] is not None,
+            )
+            for own, one in zip(reasons, ranked, strict=True)
         ),
     )

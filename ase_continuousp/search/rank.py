@@ -87,21 +87,20 @@ EVIDENCE = (
 
 @dataclass(frozen=True)
 class Evidence:
-    """What speaks for a class of equal crystals.
+    """What speaks for one crystal of a class of equal ones.
 
     Parameters
     ----------
     known : float
-        Probability that the prototype library gives its members from prototypes; 0 without any.
+        Probability that the prototype library gives it; 0 if it was generated.
     nearness : float
         Chemical log weight of the known crystal that is nearest to any prototype of the search.
     lead : float
-        Energy of its basin per atom above the lowest of all classes.
+        Energy of the basin of its class per atom above the lowest of all classes.
     n_generated : int
-        Members that random or symmetric starts led to.
+        Members of its class that random or symmetric starts led to.
     log_odds : float
-        What the judge of the model says of its likeliest prototype, or of its lowest member if
-        there is none; 0 without a judge.
+        What the judge of the model says of it; 0 without a judge.
     """
 
     known: float
@@ -128,31 +127,56 @@ class Evidence:
         )
 
 
-def evidence(classes: Sequence[Sequence[Refined]]) -> list[Evidence]:
-    """Return what speaks for each class."""
+def evidence(classes: Sequence[Sequence[Refined]]) -> list[list[Evidence]]:
+    """Return what speaks for the witnesses of each class.
+
+    Those are all of its prototypes and the first of what was generated. Several prototypes that
+    are equal are so many reasons; how often chains end in a basin says little, because they run
+    into wide ones.
+    """
     lowest = [min(one.basin_energy_per_atom for one in members) for members in classes]
     floor = min(lowest, default=0.0)
     starts = [one.start for members in classes for one in members]
     nearest = max((s.nearness for s in starts if s.nearness is not None), default=_FARTHEST)
     made = []
     for members, energy in zip(classes, lowest, strict=True):
-        distances = [one.start.distance for one in members if one.start.distance is not None]
-        known = min(sum(math.exp(-distance) for distance in distances), 1.0)
-        generated = len(members) - len(distances)
-        odds = _prototypes_first(members)[0].log_odds or 0.0
-        made.append(Evidence(known, nearest, energy - floor, generated, odds))
+        n_generated = sum(one.start.distance is None for one in members)
+        made.append(
+            [
+                Evidence(
+                    0.0 if one.start.distance is None else math.exp(-one.start.distance),
+                    nearest,
+                    energy - floor,
+                    n_generated,
+                    one.log_odds or 0.0,
+                )
+                for one in witnesses(members)
+            ]
+        )
     return made
 
 
-class CalibratedRanking:
-    """Prototype probabilities, energies and how often a basin was found, in one fitted score.
+def witnesses(members: Sequence[Refined]) -> list[Refined]:
+    """Return the members of a class that speak for it: prototypes, and the first generated."""
+    known = [one for one in members if one.start.distance is not None]
+    generated = [one for one in members if one.start.distance is None]
+    return known + generated[:1]
 
-    Each class c of equal crystals has a score z_c = w · x_c, linear in its evidence
-    (:class:`Evidence`), and "none of them" has the score w₀. The probability that c is the true
-    crystal is exp(z_c) / (exp(w₀) + Σ exp(z)). The weights are fitted to validation crystals by
-    :func:`ase_continuousp.search.calibration.fit_ranking` and lie in the card of a model; the
-    probabilities hold for searches like those that they were fitted to. Where no class has a
-    prototype other constants count, or else the lowest energy is first, without a probability.
+
+class CalibratedRanking:
+    """Prototype probabilities, energies and the judge in one fitted score.
+
+    Each witness i of a class c of equal crystals (:func:`witnesses`) has a score z_i = w · x_i,
+    linear in its evidence (:class:`Evidence`), and "none of them" has the score w₀. The
+    probability that c is the true crystal is
+
+        p_c = Σ_{i in c} exp(z_i) / (exp(w₀) + Σ_i exp(z_i)).
+
+    The prototype with the highest score represents its class. The weights are fitted to validation
+    crystals by :func:`ase_continuousp.search.calibration.fit_ranking` and lie in the card of a
+    model; the probabilities hold for searches like those that they were fitted to. Where no class
+    has a prototype other constants count, or else the lowest energy is first, without a
+    probability.
 
     Parameters
     ----------
@@ -198,36 +222,35 @@ class CalibratedRanking:
     def __call__(self, classes: Sequence[Sequence[Refined]]) -> list[Ranked]:
         """Return the classes, likeliest first; prototypes represent their class."""
         found = evidence(classes)
+        if not found:
+            return []
         constants = self.constants
-        if not any(one.known > 0 for one in found):
+        if not any(one.known > 0 for rows in found for one in rows):
             if self.generated is None:
                 return EnergyRanking()(classes)  # the others weigh prototypes against the rest
             constants = self.generated
-        elif self.familiar is not None and found[0].nearness > _SAME:
+        elif self.familiar is not None and found[0][0].nearness > _SAME:
             constants = self.familiar
-        if not found:
-            return []
-        scores = np.array([one.as_array() for one in found]) @ constants[1:]
-        largest = max(float(scores.max()), float(constants[0]))
-        shares = np.exp(scores - largest)
-        probabilities = shares / (shares.sum() + np.exp(constants[0] - largest))
+        own = [np.array([one.as_array() for one in rows]) @ constants[1:] for rows in found]
+        scores = np.array([np.logaddexp.reduce(z) for z in own])
+        total = np.logaddexp.reduce(np.append(scores, constants[0]))
         ranked = [
             Ranked(
-                tuple(_prototypes_first(members)),
+                tuple(_best_first(members, z)),
                 float(score),
-                float(probability) if self.is_fitted else None,
+                float(np.exp(score - total)) if self.is_fitted else None,
             )
-            for members, score, probability in zip(classes, scores, probabilities, strict=True)
+            for members, z, score in zip(classes, own, scores, strict=True)
         ]
         return [ranked[i] for i in np.argsort(-scores, kind="stable")]
 
 
-def _prototypes_first(members: Sequence[Refined]) -> list[Refined]:
-    # As built they are closer to the truth than after a quench; the likeliest represents.
-    far = float("inf")
-    return sorted(
-        members, key=lambda one: far if one.start.distance is None else one.start.distance
-    )
+def _best_first(members: Sequence[Refined], scores: Floats) -> list[Refined]:
+    # As built, prototypes are closer to the truth than what was generated.
+    told = witnesses(members)
+    n_known = sum(one.start.distance is not None for one in told)
+    first = told[int(np.argmax(scores[:n_known]))] if n_known else told[0]
+    return [first, *(one for one in members if one is not first)]
 
 
 def _checked(name: str, constants: Sequence[float]) -> Floats:

@@ -1,12 +1,12 @@
-"""Training a judge: which of the prototypes of a composition is the right one.
+"""Training a judge: which candidate of a composition is the right one.
 
-Of the candidates c of a composition, with the probabilities q_c that the library gives them, the
-judge J makes
+Of the candidates c of a composition, prototypes with the probabilities q_c that the library gives
+them and what the model itself generated, the judge J makes
 
-    p_c ∝ q_c^a exp(J_c),   p_none ∝ exp(b),
+    p_c ∝ q_c^a exp(J_c) (prototypes),   p_c ∝ exp(J_c + g) (generated),   p_none ∝ exp(b),
 
 and the mean of log Σ_{right c} p_c, or of log p_none where none is right, is maximized over the
-network and a, b. It begins with the network of the energy, which knows what surroundings atoms
+network and a, b, g. It begins with the network of the energy, which knows what surroundings atoms
 like, and with J = 0. Crystals of the composition itself are left out of the library meanwhile, or
 the nearest candidate would always be the right one.
 """
@@ -14,7 +14,6 @@ the nearest candidate would always be the right one.
 from __future__ import annotations
 
 import copy
-import hashlib
 import logging
 import os
 from collections.abc import Sequence
@@ -30,9 +29,8 @@ from ase_continuousp.crystals import Crystals
 from ase_continuousp.model.checkpoint import TrainedModel, load_model
 from ase_continuousp.model.continuous import ContinuousEnergy
 from ase_continuousp.model.judge import JUDGE, Judge, log_odds
-from ase_continuousp.search.sources import PRIORS, PROTOTYPES, read_priors
-from ase_continuousp.starts.prototype import PrototypeStart
-from ase_continuousp.training.candidates import Candidates, candidates_of
+from ase_continuousp.training.candidate_files import CandidateFiles
+from ase_continuousp.training.candidates import Candidates
 from ase_continuousp.training.data import read_crystals
 from ase_continuousp.training.run_state import RunState, has_state
 from ase_continuousp.training.trainer import schedule
@@ -51,7 +49,11 @@ class JudgeConfig:
     n_compositions : int
         Training crystals whose compositions are learned from, drawn at random.
     n_candidates : int
-        Of each composition.
+        Prototypes of each composition.
+    n_generated : int
+        How many of these training crystals the model generates crystals for as well.
+    n_chains : int
+        For each of them.
     epochs : int
     batch_size : int
         Compositions per update.
@@ -70,6 +72,8 @@ class JudgeConfig:
 
     n_compositions: int = 16_000
     n_candidates: int = 6
+    n_generated: int = 1500
+    n_chains: int = 8
     epochs: int = 4
     batch_size: int = 16
     learning_rate: float = 2e-4
@@ -83,26 +87,31 @@ class JudgeConfig:
         for name in ("n_compositions", "n_candidates", "epochs", "batch_size", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1: {getattr(self, name)}")
+        for name in ("n_generated", "n_chains"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative: {getattr(self, name)}")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive: {self.learning_rate}")
 
 
 class _Choice(nn.Module):
-    """The judge with the two numbers that stand beside it."""
+    """The judge with the three numbers that stand beside it."""
 
     def __init__(self, network: ContinuousEnergy) -> None:
         super().__init__()
         self.judge = network
-        self.beside = nn.Parameter(torch.tensor([1.0, -2.0]))  # a, b
+        self.beside = nn.Parameter(torch.tensor([1.0, -2.0, -2.0]))  # a, b, g
 
     def losses(self, some: Candidates) -> tuple[Tensor, list[bool]]:
         """Return -log of the likelihood of each composition, and whether its first is right."""
         odds = log_odds(self.judge, some.crystals, _CPU)
-        scores = odds - self.beside[0] * torch.from_numpy(some.distances).to(odds.dtype)
+        a, b, g = self.beside
+        far = torch.from_numpy(np.nan_to_num(some.distances)).to(odds.dtype)
+        scores = odds + torch.where(torch.from_numpy(some.is_generated), g, -a * far)
         right = torch.from_numpy(some.is_right)
         losses, hits = [], []
         for begin, end in zip(some.first[:-1].tolist(), some.first[1:].tolist(), strict=True):
-            shares = torch.log_softmax(torch.cat([scores[begin:end], self.beside[1:]]), 0)
+            shares = torch.log_softmax(torch.cat([scores[begin:end], b[None]]), 0)
             own = right[begin:end]
             losses.append(-torch.logsumexp(shares[:-1][own], 0) if own.any() else -shares[-1])
             hits.append(bool(own[int(scores[begin:end].argmax())]))
@@ -115,6 +124,7 @@ def train_judge(
     config: JudgeConfig | None = None,
     *,
     val: str | os.PathLike[str] | None = None,
+    start_from: str | os.PathLike[str] | None = None,
     processes: int = 1,
     progress: bool = False,
 ) -> Path:
@@ -131,6 +141,8 @@ def train_judge(
     config : JudgeConfig, optional
     val : path, optional
         Validation file: its loss is logged. Nothing is chosen by it.
+    start_from : path, optional
+        File of a judge to go on from, instead of the network of the energy.
     processes : int
         Worker processes that parse CIFs.
     progress : bool
@@ -157,44 +169,25 @@ def train_judge(
     crystals = Crystals.concatenate([read_crystals(s, processes=processes) for s in sources])
     folder = trained.path / "judging"
     folder.mkdir(exist_ok=True)
-    known = _candidates(trained, crystals, config.n_compositions, config, folder, progress)
+    files = CandidateFiles(trained, crystals, folder, seed=config.seed)
+    known = files.prototypes(config.n_compositions, config.n_candidates, progress=progress)
+    told = f"{len(known)} compositions"
+    if config.n_generated and config.n_chains:
+        sizes = (config.n_generated, config.n_candidates, config.n_chains)
+        more = files.with_generated(*sizes, progress=progress)
+        told += f", with {config.n_chains} generated crystals of each of {len(more)}"
+        known = Candidates.concatenate([known, more])
     held_out = None
     if val is not None:
-        some = read_crystals(val, processes=processes)
-        held_out = _candidates(trained, some, _N_HELD_OUT, config, folder, progress)
-    choice = _run(trained, known, held_out, config, folder, progress)
+        some = CandidateFiles(
+            trained, read_crystals(val, processes=processes), folder, seed=config.seed
+        )
+        held_out = some.prototypes(_N_HELD_OUT, config.n_candidates, progress=progress)
+    begun = None if start_from is None else Judge.load(start_from).network
+    choice = _run(trained, known, held_out, config, folder, progress, begun)
     target = trained.path / JUDGE
-    Judge(choice.judge).save(target, trained_on=f"{len(known)} compositions")
+    Judge(choice.judge).save(target, trained_on=told)
     return target
-
-
-def _candidates(
-    trained: TrainedModel,
-    crystals: Crystals,
-    n: int,
-    config: JudgeConfig,
-    folder: Path,
-    progress: bool,
-) -> Candidates:
-    library = trained.path / PROTOTYPES
-    if not library.is_file():
-        raise ValueError(f"model must have a prototype library: {trained.path} has none")
-    # Named by what they are made from: other data or another library are other candidates.
-    digest = hashlib.sha256(repr((n, config.n_candidates, config.seed)).encode())
-    for array in (crystals.positions, crystals.cells, crystals.numbers, crystals.offsets):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    for file in (library, trained.path / PRIORS):
-        digest.update(file.read_bytes())
-    path = folder / f"candidates-{digest.hexdigest()[:16]}.npz"
-    if path.is_file():
-        return Candidates.load(path)
-    start = PrototypeStart(library, read_priors(trained.path), noise=0.0)
-    rows = np.random.default_rng(config.seed).permutation(len(crystals))[:n]
-    made = candidates_of(
-        crystals.select(rows), start, n=config.n_candidates, unseen=True, progress=progress
-    )
-    made.save(path)
-    return made
 
 
 def _run(
@@ -204,8 +197,9 @@ def _run(
     config: JudgeConfig,
     folder: Path,
     progress: bool,
+    begun: ContinuousEnergy | None,
 ) -> _Choice:
-    choice, state = _initial_state(trained, config)
+    choice, state = _initial_state(trained, config, begun)
     about = asdict(config) | {"model": trained.hash, "candidates": known.digest()}
     if has_state(folder):
         state.load(folder, about)
@@ -228,16 +222,19 @@ def _run(
     return _averaged(choice, state.average)
 
 
-def _initial_state(trained: TrainedModel, config: JudgeConfig) -> tuple[_Choice, RunState]:
-    network = trained.network
+def _initial_state(
+    trained: TrainedModel, config: JudgeConfig, begun: ContinuousEnergy | None
+) -> tuple[_Choice, RunState]:
+    network = trained.network if begun is None else begun
     if not isinstance(network, ContinuousEnergy):
         raise ValueError(f"model must be of the kind 'continuous': {trained.name!r}")
     with torch.random.fork_rng(devices=[]):
         own = ContinuousEnergy(**network.hyperparameters)
     own.load_state_dict(network.state_dict())
-    with torch.no_grad():
-        for parameter in own.readout[2].parameters():
-            parameter.zero_()
+    if begun is None:
+        with torch.no_grad():
+            for parameter in own.readout[2].parameters():
+                parameter.zero_()
     choice = _Choice(own)
     fast = [p for name, p in choice.named_parameters() if ".readout." in name or name == "beside"]
     slow = [p for p in choice.parameters() if not any(p is q for q in fast)]
