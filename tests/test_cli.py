@@ -15,11 +15,12 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.constraints import FixAtoms
-from ase.io import read, write
+from ase.io import Trajectory, read, write
 
 from ase_continuousp import Candidate, ContinuouSPCalculator, __version__, list_models, load_model
 from ase_continuousp.cli import main as command_line
-from ase_continuousp.io import read_atoms
+from ase_continuousp.io import from_atoms, read_atoms
+from ase_continuousp.search.symmetry import spacegroup
 from tests.systems import perovskite, rattled
 from tests.tiny_model import save_tiny_model
 
@@ -232,6 +233,29 @@ def test_anneal_writes_every_format(run: Run, model: str, source: Path, kind: st
     assert len(read_atoms(f"out.{kind}")) == 1
 
 
+def test_anneal_by_the_sampler_of_the_paper(run: Run, model: str, source: Path) -> None:
+    options = ("--model", model, "--steps", 5, "--preset", "paper", "--trajectory", "run.traj")
+    done = run("anneal", source, "-o", "out.traj", *options)
+    assert done.status == 0, done.err
+    assert "lowest energy" in done.out
+    described = Trajectory("run.traj").description
+    assert (described["preset"], described["n_steps"]) == ("paper", 5)
+
+
+def test_anneal_keeps_the_space_group(run: Run, model: str) -> None:
+    given = perovskite()
+    given.set_cell([3.9, 3.9, 4.3], scale_atoms=True)
+    given.positions[2:, 2] += 0.3
+    given.positions[1, 2] += 0.1
+    write("given.extxyz", given)
+    options = ("--model", model, "--steps", 5, "--fix-symmetry")
+    done = run("anneal", "given.extxyz", "-o", "out.extxyz", *options)
+    assert done.status == 0, done.err
+    [found] = read_atoms("out.extxyz")
+    assert spacegroup(from_atoms(found), 1e-5)[1] == spacegroup(from_atoms(given), 1e-5)[1] == 99
+    assert not np.allclose(found.cell.array, given.cell.array, atol=1e-6)
+
+
 def test_anneal_cut_in_two_equals_one(run: Run, model: str, source: Path) -> None:
     options = ("--model", model, "--seed", 3, "--fix-cell", "--steps", 8)
     run("anneal", source, "-o", "one.traj", *options)
@@ -369,6 +393,15 @@ BAD = {
     "fmax": ((*RELAX, "--fmax", 0), "fmax must be positive: 0.0"),
     "steps": ((*RELAX, "--steps", -1), "steps must not be negative"),
     "anneal steps": (("anneal", "good.extxyz", "-o", "a.db", "--steps", 0), "n_steps"),
+    "anneal preset": (("anneal", "good.extxyz", "-o", "a.db", "--preset", "x"), "preset must be"),
+    "anneal preset cell": (
+        ("anneal", "good.extxyz", "-o", "a.db", "--preset", "paper", "--fix-cell"),
+        "preset='paper' moves the cell",
+    ),
+    "anneal device": (
+        ("anneal", "good.extxyz", "-o", "a.db", "--device", "tpu"),
+        "device must be 'auto' or a torch device such as 'cpu': 'tpu'",
+    ),
     "anneal element": (("anneal", "uranium.extxyz", "-o", "a.db"), "not trained on U"),
     "anneal folder": (
         ("anneal", "good.extxyz", "-o", "a.db", "--trajectory", "no/a.traj"),
@@ -382,6 +415,12 @@ BAD = {
     "samples": (("predict", "NaCl", "-n", 0), "n_samples must be at least 1: 0"),
     "start": (("predict", "NaCl", "--start", "warm"), "start must be one of random"),
     "no library": (("predict", "NaCl", "--start", "prototype"), "prototype library"),
+    "space group": (
+        ("predict", "NaCl", "--spacegroup", "Q4"),
+        "spacegroup must be a number from 1 to 230 or a Hermann-Mauguin symbol: 'Q4'",
+    ),
+    "space group number": (("predict", "NaCl", "--spacegroup", 231), "from 1 to 230: 231"),
+    "predict device": (("predict", "NaCl", "--device", "tpu"), "device must be 'auto' or"),
     "seed": (("predict", "NaCl", "--seed", -1), "seed must not be negative"),
     "predict format": (("predict", "NaCl", "-o", "out.pdf"), "must end in one of"),
     "json folder": (("predict", "NaCl", "--json", "no/a.json"), "--json must lie in an existing"),

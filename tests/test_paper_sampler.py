@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
+from ase.filters import FrechetCellFilter
 
+from ase_continuousp import AnnealedLangevin, sample
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.energy_function import Evaluation
 from ase_continuousp.niggli import reduce_crystals
-from ase_continuousp.sampling import FlatCoordinates, SamplerState, langevin
-from ase_continuousp.sampling.paper import PaperSampler
+from ase_continuousp.sampling import (
+    FlatCoordinates,
+    Geometric,
+    PaperSampler,
+    SamplerState,
+    langevin,
+)
+from ase_continuousp.sampling.ase_system import AseSystem
 from tests.energies import PeriodicPair
 from tests.flow import (
     STEP_SIZE,
@@ -18,6 +30,7 @@ from tests.flow import (
     reversed_drift,
 )
 from tests.lattices import BASIS, other_description, random_crystals
+from tests.tiny_model import save_tiny_model
 
 
 def test_the_schedule_is_that_of_the_paper():
@@ -136,3 +149,94 @@ def test_an_interrupted_run_is_the_run_in_one():
     assert np.array_equal(whole.crystals.positions, again.crystals.positions)
     assert np.array_equal(whole.crystals.cells, again.crystals.cells)
     assert again.step == 8
+
+
+# What users call
+
+
+def copper():
+    atoms = bulk("Cu", cubic=True)
+    atoms.set_cell([[1, 1, 0], [0, 1, 0], [0, -1, 1]] @ atoms.cell.array)  # far from reduced
+    atoms.rattle(0.1, seed=1)
+    atoms.calc = EMT()
+    return atoms
+
+
+SHORT = {"n_steps": 25, "temperature": (0.3, 0.02), "step_size": (2e-3, 1e-4)}
+
+
+def test_the_preset_of_the_optimizer_is_this_sampler(tmp_path):
+    optimizer = AnnealedLangevin(
+        copper(), preset="paper", **SHORT, seed=4, logfile=None, restart=tmp_path / "run.json"
+    )
+    frames = []
+    optimizer.attach(lambda: frames.append(optimizer.optimizable.get_value()))
+    optimizer.run()
+
+    schedules = {name: Geometric(*SHORT[name]) for name in ("temperature", "step_size")}
+    sampler = PaperSampler(n_steps=25, **schedules)
+    system = AseSystem(copper(), move_cell=True)
+    state = sampler.start(system, system.crystals(), np.random.default_rng(4))
+    energies = [state.evaluation.energy[0]]
+    for reached, _ in sampler.steps(state, system):
+        state = reached
+        energies.append(state.evaluation.energy[0])
+    assert frames == energies
+    assert 0.1 < optimizer.acceptance_rate == state.accepted[0] / 25 < 1.0
+    cell = optimizer.atoms.cell.array
+    assert np.array_equal(cell, state.crystals.cells[0])
+    assert np.array_equal(optimizer.atoms.positions, state.crystals.positions)
+    reduced = reduce_crystals(state.crystals).cells[0]
+    np.testing.assert_allclose(cell, reduced, atol=1e-9)
+
+
+def test_the_preset_has_the_schedule_of_the_paper():
+    optimizer = AnnealedLangevin(copper(), preset="paper", logfile=None)
+    told = optimizer.todict()
+    assert (told["n_steps"], told["target_acceptance"], told["preset"]) == (1000, None, "paper")
+    assert (optimizer.temperature, optimizer.step_size) == (1.0, 0.5)
+
+
+def test_a_run_with_the_preset_goes_on_where_it_was_cut(tmp_path):
+    whole, parts = copper(), copper()
+    AnnealedLangevin(whole, preset="paper", **SHORT, seed=4, logfile=None).run(fmax=0.05, steps=35)
+    path = tmp_path / "run.json"
+    for steps in (9, 26):
+        parts = copper()
+        AnnealedLangevin(parts, preset="paper", **SHORT, seed=4, logfile=None, restart=path).run(
+            fmax=0.05, steps=steps
+        )
+    assert np.array_equal(whole.positions, parts.positions)
+    assert np.array_equal(whole.cell.array, parts.cell.array)
+
+
+def test_samples_by_the_preset_are_ends_of_its_chains(tmp_path):
+    folder = save_tiny_model(tmp_path / "tiny", anneal={"n_steps": 4, "quench_steps": 4})
+    options = {"model": folder, "preset": "paper", "n_steps": 30, "seed": 2}
+    made = sample(["NaCl", "Cu2"], **options)
+    assert [str(atoms.symbols) for atoms in made] == ["NaCl", "Cu2"]
+    again = sample(["NaCl", "Cu2"], **options)
+    assert np.array_equal(made[0].positions, again[0].positions)
+    short = sample(["NaCl", "Cu2"], model=folder, seed=2)
+    assert not np.allclose(made[0].get_volume(), short[0].get_volume())
+    for atoms in made:
+        cells = atoms.cell.array[None]
+        crystals = Crystals.single(atoms.positions, cells[0], atoms.numbers)
+        np.testing.assert_allclose(reduce_crystals(crystals).cells, cells, atol=1e-9)
+    with pytest.raises(ValueError, match="preset='paper' keeps no space group: spacegroup=225"):
+        sample("NaCl", **options, spacegroup=225)
+    with pytest.raises(ValueError, match="preset must be 'paper' or None: 'fast'"):
+        sample("NaCl", model=folder, preset="fast")
+
+
+def test_the_preset_refuses_what_cannot_move():
+    constrained = copper()
+    constrained.set_constraint(FixAtoms([0]))
+    for atoms, options, message in (
+        (constrained, {}, "preset='paper' keeps no constraint: FixAtoms"),
+        (copper(), {"move_cell": False}, "preset='paper' moves the cell: move_cell=False"),
+        (FrechetCellFilter(copper()), {}, "preset='paper' takes Atoms, not a filter"),
+        (copper(), {"preset": "papers"}, "preset must be 'paper' or None: 'papers'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            AnnealedLangevin(atoms, **{"preset": "paper", "logfile": None, **options})

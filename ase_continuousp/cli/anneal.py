@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from ase.constraints import FixSymmetry
 from ase.optimize.optimize import RestartError
 from tqdm import tqdm
 
@@ -16,7 +17,14 @@ def run(
     model: Annotated[str, typer.Option(help="Shipped model or model folder.")] = "mp20",
     steps: Annotated[int, typer.Option(help="Steps of the schedule.")] = 1000,
     seed: Annotated[int, typer.Option(help="The same seed gives the same run.")] = 0,
+    preset: Annotated[
+        str | None, typer.Option(help="paper: the sampler of arXiv 2502.02026.")
+    ] = None,
     fix_cell: Annotated[bool, typer.Option("--fix-cell", help="Move atoms only.")] = False,
+    fix_symmetry: Annotated[
+        bool, typer.Option("--fix-symmetry", help="Keep the space group of the input.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     restart: Annotated[
         Path | None, typer.Option(help="State file; if it exists, the run goes on from it.")
     ] = None,
@@ -32,14 +40,18 @@ def run(
         if path is not None and not path.absolute().parent.is_dir():
             raise FileNotFoundError(f"path must lie in an existing folder: {path}")
     atoms = io.read_atoms(source)[0]
-    atoms.calc = ContinuouSPCalculator(model)
+    atoms.calc = ContinuouSPCalculator(model, device=device)
     atoms.get_potential_energy()  # bad input is told before the progress bar begins
+    given = list(atoms.constraints)
+    if fix_symmetry:
+        atoms.set_constraint([*given, FixSymmetry(atoms)])
     try:
         search = AnnealedLangevin(
             atoms,
             n_steps=steps,
             move_cell=not fix_cell,
             seed=seed,
+            preset=preset,
             restart=restart,
             logfile=None,
             trajectory=trajectory,
@@ -50,7 +62,9 @@ def run(
     with tqdm(total=steps, initial=search.nsteps, desc="annealing", unit="step") as bar:
         search.attach(lambda: bar.update(search.nsteps - bar.n))  # type: ignore[no-untyped-call]
         search.run()
-    io.write_atoms(output, [search.best_atoms])
+    best = search.best_atoms
+    best.set_constraint(given)
+    io.write_atoms(output, [best])
     if search.stop_reason is not None:
         typer.echo(f"ase-continuousp: stopped early: {search.stop_reason}", err=True)
     typer.echo(

@@ -25,6 +25,7 @@ def run(
         str | None, typer.Option(help="Search within this space group only, number or symbol.")
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same crystals.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="FILE.cif, .extxyz, .traj or .db")
     ] = None,
@@ -56,6 +57,7 @@ def run(
         start=start,
         spacegroup=group,
         seed=seed,
+        device=device,
         progress=True,
     )
     if not found:

@@ -16,6 +16,7 @@ from ase_continuousp.sampling.coordinates import (
 )
 from ase_continuousp.sampling.displacement import Displacement
 from ase_continuousp.sampling.langevin import StepRecord, step
+from ase_continuousp.sampling.paper import PaperSampler
 from ase_continuousp.sampling.plan import AnnealPlan
 from ase_continuousp.sampling.population import Population, PopulationAnnealing
 from ase_continuousp.sampling.replica_exchange import ReplicaExchange
@@ -32,6 +33,7 @@ __all__ = [
     "Displacement",
     "FlatCoordinates",
     "Geometric",
+    "PaperSampler",
     "Population",
     "PopulationAnnealing",
     "PositionCoordinates",

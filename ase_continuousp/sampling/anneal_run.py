@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from ase import Atoms
 from ase.optimize.optimize import RestartError
 from ase.utils.abc import Optimizable
 
+from ase_continuousp.crystals import Crystals
 from ase_continuousp.sampling import checkpoint
 from ase_continuousp.sampling.ase_system import AseSystem
 from ase_continuousp.sampling.descent import descend
@@ -32,6 +33,8 @@ class AnnealRun:
     system : AseSystem
     plan : AnnealPlan
     rng : numpy.random.Generator
+    describe : callable, optional
+        Another description of the same crystal, applied to the start and every proposal.
 
     Examples
     --------
@@ -48,9 +51,16 @@ class AnnealRun:
     (True, 9, None)
     """
 
-    def __init__(self, system: AseSystem, plan: AnnealPlan, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        system: AseSystem,
+        plan: AnnealPlan,
+        rng: np.random.Generator,
+        describe: Callable[[Crystals], Crystals] | None = None,
+    ) -> None:
         self.system = system
         self.plan = plan
+        self._describe = describe
         self._rng = rng
         self._state: SamplerState | None = None
         self._results: dict[str, Any] = {}
@@ -70,12 +80,12 @@ class AnnealRun:
         """The state of the chain, evaluated at the present atoms if they were moved by hand."""
         place = self.system.place_now()
         if self._state is None or self._place is None:
-            self._state = SamplerState.start(self.system.crystals(), self.system, self._rng)
+            self._state = SamplerState.start(self._here(), self.system, self._rng)
             self._start_here()
             if self.stop_reason is None:
                 self._state = self.plan.begin(self._state, self.system.coordinates)
         elif not all(map(np.array_equal, place, self._place)):
-            crystals = self.system.crystals()
+            crystals = self._here()
             self._state = replace(self._state, crystals=crystals, evaluation=self.system(crystals))
             self._start_here()
         return self._state
@@ -144,7 +154,11 @@ class AnnealRun:
             is_taken, is_finite = bool(taken[0]), np.array([True])
         else:
             new, record = self.plan.advance(
-                state, self.system, self.system.coordinates, has_wall=self.system.moves_cell
+                state,
+                self.system,
+                self.system.coordinates,
+                has_wall=self.system.moves_cell,
+                describe=self._describe,
             )
             is_taken, is_finite = bool(record.is_accepted[0]), record.is_finite
         self._state = new
@@ -195,6 +209,10 @@ class AnnealRun:
         self._best_energy = float(data["best_energy"])
         positions, cell = data["best_place"]
         self._best = self.system.snapshot(data["best_results"], (positions, cell))
+
+    def _here(self) -> Crystals:
+        crystals = self.system.crystals()
+        return crystals if self._describe is None else self._describe(crystals)
 
     def _start_here(self) -> None:
         assert self._state is not None

@@ -31,6 +31,8 @@ class AseSystem:
         Not used with a filter, which decides for itself what moves.
     pressure : float [energy/Å³]
         Adds pressure times volume to the energy.
+    coordinates : Coordinates, optional
+        Instead of those that the constraints and `move_cell` ask for.
     keep_history : bool
         By default the calculator is reset before every evaluation: neighbor lists with a skin
         and densities of former steps would make energies depend, in their last digits, on the
@@ -53,6 +55,7 @@ class AseSystem:
         *,
         move_cell: bool,
         pressure: float = 0.0,
+        coordinates: Coordinates | None = None,
         keep_history: bool = False,
     ) -> None:
         self.optimizable = atoms.__ase_optimizable__()  # type: ignore[no-untyped-call]
@@ -63,12 +66,14 @@ class AseSystem:
         self.moves_cell = move_cell and not self.is_filter
         self.pressure = pressure
         self.keep_history = keep_history
-        self.coordinates: Coordinates
+        # In which convergence is judged.
+        self._natural: Coordinates
         if not isinstance(atoms, Atoms):
-            self.coordinates = filter_coordinates(atoms, self.optimizable.ndofs() // 3)
+            self._natural = filter_coordinates(atoms, self.optimizable.ndofs() // 3)
         else:
             self._check_cell()
-            self.coordinates = coordinates_of(atoms, move_cell=move_cell)
+            self._natural = coordinates_of(atoms, move_cell=move_cell)
+        self.coordinates = self._natural if coordinates is None else coordinates
         self.results: dict[str, Any] = {}
 
     def crystals(self) -> Crystals:
@@ -134,7 +139,7 @@ class AseSystem:
 
         Minus the projected forces and, if the cell moves, V σ / N, as in ASE's UnitCellFilter.
         """
-        slope: Displacement = self.coordinates.slope(crystals, evaluation)
+        slope: Displacement = self._natural.slope(crystals, evaluation)
         if not self.moves_cell:
             return slope.atoms
         # The displacement of the cell is √N λ times the strain: undo that, divide by N.

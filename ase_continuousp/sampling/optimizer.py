@@ -13,10 +13,13 @@ from ase import Atoms
 from ase.filters import Filter
 from ase.optimize.optimize import DEFAULT_MAX_STEPS, Optimizer
 
+from ase_continuousp.niggli import reduce_crystals
 from ase_continuousp.sampling import checkpoint
 from ase_continuousp.sampling.anneal_run import AnnealRun, RunOptimizable
 from ase_continuousp.sampling.ase_system import AseSystem
+from ase_continuousp.sampling.coordinates import FlatCoordinates
 from ase_continuousp.sampling.displacement import Floats
+from ase_continuousp.sampling.paper import check_free, check_preset
 from ase_continuousp.sampling.plan import AnnealPlan
 from ase_continuousp.sampling.schedule import Geometric, positive_pair
 from ase_continuousp.sampling.warmup import WarmUp
@@ -58,6 +61,11 @@ class AnnealedLangevin(Optimizer):
         As for every ASE optimizer; `loginterval` thins the trajectory.
     target_acceptance : float, optional
         None takes the step sizes exactly as given.
+    preset : {"paper"}, optional
+        The sampler of arXiv 2502.02026: steps in all nine entries of the cell and all positions,
+        step sizes as given (`target_acceptance` has no effect), every proposal Niggli-reduced.
+        The defaults of `n_steps`, `temperature` and `step_size` are the paper's. For crystals
+        without constraints.
     pressure : float
         External pressure [energy/Å³] on a cell that moves: E + pV is sampled and reported.
     volume_per_atom : (float, float)
@@ -131,10 +139,16 @@ class AnnealedLangevin(Optimizer):
         append_trajectory: bool = False,
         loginterval: int = 1,
         target_acceptance: float | None = 0.574,
+        preset: str | None = None,
         pressure: float = 0.0,
         volume_per_atom: tuple[float, float] = (1.0, 1000.0),
         **kwargs: Any,
     ) -> None:
+        check_preset(preset)
+        if preset is not None:
+            check_free(atoms, move_cell=move_cell)
+            target_acceptance = None
+        self._describe = None if preset is None else reduce_crystals
         self._plan = AnnealPlan(
             n_steps=_count("n_steps", n_steps),
             temperature=Geometric(*positive_pair("temperature", temperature)),
@@ -148,7 +162,11 @@ class AnnealedLangevin(Optimizer):
         self._n_frames_before = 0
         self._is_opened = False
         self._system = AseSystem(
-            atoms, move_cell=move_cell, pressure=pressure, keep_history=self.keep_history
+            atoms,
+            move_cell=move_cell,
+            pressure=pressure,
+            coordinates=None if preset is None else FlatCoordinates(),
+            keep_history=self.keep_history,
         )
         self._settings: dict[str, Any] = {
             "n_steps": self._plan.n_steps,
@@ -157,6 +175,7 @@ class AnnealedLangevin(Optimizer):
             "move_cell": bool(move_cell),
             "target_acceptance": target_acceptance,
             "pressure": float(pressure),
+            "preset": preset,
         }
         super().__init__(
             atoms,  # type: ignore[arg-type]  # a filter will do
@@ -209,7 +228,7 @@ class AnnealedLangevin(Optimizer):
             words = np.random.SeedSequence().generate_state(4).astype(np.int64)
             self.comm.broadcast(words, 0)
             entropy = [int(word) for word in words]
-        self._run = AnnealRun(self._system, self._plan, np.random.default_rng(entropy))
+        self._run = self._new_run(np.random.default_rng(entropy))
         path = self._trajectory_path
         if path is not None and self._append_trajectory:
             self._n_frames_before = checkpoint.count_frames(path)
@@ -219,7 +238,7 @@ class AnnealedLangevin(Optimizer):
         assert self.restart is not None
         numbers = self._system.atoms.numbers
         data = checkpoint.load(self.restart, {**self._settings, "numbers": numbers})
-        self._run = AnnealRun(self._system, self._plan, np.random.default_rng())
+        self._run = self._new_run(np.random.default_rng())
         self._run.load_dict(data["run"])
         self.nsteps = int(data["nsteps"])
         self._n_frames_before = int(data["n_frames_before"])
@@ -286,6 +305,9 @@ class AnnealedLangevin(Optimizer):
     def _trajectory_path(self) -> Path | None:
         given = self._orig_trajectory
         return None if given is None or hasattr(given, "write") else Path(given)
+
+    def _new_run(self, rng: np.random.Generator) -> AnnealRun:
+        return AnnealRun(self._system, self._plan, rng, self._describe)
 
     def _iterate(self) -> Iterator[bool]:
         if not self._is_opened:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from ase import Atoms
 
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.energy_function import EnergyFunction
@@ -15,6 +17,41 @@ from ase_continuousp.sampling.following import end_of
 from ase_continuousp.sampling.langevin import StepRecord, step
 from ase_continuousp.sampling.schedule import Geometric, progress
 from ase_continuousp.sampling.state import SamplerState
+
+PRESETS = ("paper",)
+
+
+def check_preset(preset: str | None) -> None:
+    """Raise unless a preset is known; none is fine.
+
+    Examples
+    --------
+    >>> check_preset("paper")
+    """
+    if preset is not None and preset not in PRESETS:
+        raise ValueError(f"preset must be {' or '.join(map(repr, PRESETS))} or None: {preset!r}")
+
+
+def check_free(atoms: Any, *, move_cell: bool) -> None:
+    """Raise unless all entries of the cell and all positions can move, as the paper's do.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms or ase.filters.Filter
+    move_cell : bool
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> check_free(bulk("Cu"), move_cell=True)
+    """
+    if not isinstance(atoms, Atoms):
+        raise ValueError(f"preset='paper' takes Atoms, not a filter: {type(atoms).__name__}")
+    if atoms.constraints:
+        kinds = ", ".join(type(constraint).__name__ for constraint in atoms.constraints)
+        raise ValueError(f"preset='paper' keeps no constraint: {kinds}")
+    if not move_cell:
+        raise ValueError("preset='paper' moves the cell: move_cell=False")
 
 
 @dataclass(frozen=True)
@@ -26,6 +63,9 @@ class PaperSampler:
     the stationary density is exp(−E/T) with respect to dL dr. Two things differ from the official
     code: the drift in the proposal density has the sign of the proposal, and the way back of a
     reduced proposal is measured in the reduced description.
+
+    For one Atoms and any calculator it is ``AnnealedLangevin(atoms, preset="paper")``, the same
+    chain; from formulas ``sample(formulas, preset="paper")``.
 
     Parameters
     ----------

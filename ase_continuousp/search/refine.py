@@ -20,6 +20,7 @@ from ase_continuousp.model.checkpoint import TrainedModel, load_model
 from ase_continuousp.model.derivatives import ModelEnergy
 from ase_continuousp.model.judge import JUDGE, Judge
 from ase_continuousp.sampling.annealing import AnnealSettings, anneal
+from ase_continuousp.sampling.paper import PaperSampler
 from ase_continuousp.sampling.symmetry import SymmetryProjection
 from ase_continuousp.starts import StartCrystal
 
@@ -99,6 +100,9 @@ class Job:
         Whether to learn where a quench would lead what is taken as built.
     keeps_symmetry : bool
         Whether each crystal stays in the space group that it starts in.
+    preset : str, optional
+        "paper" takes the sampler of the paper instead of short anneals, with `n_steps` of the
+        settings.
     """
 
     model: str
@@ -108,6 +112,7 @@ class Job:
     seed: tuple[int, ...]
     with_basins: bool = True
     keeps_symmetry: bool = False
+    preset: str | None = None
 
 
 def anneal_settings(
@@ -238,6 +243,38 @@ def refine_starts(
     return [made[i] for i in range(len(starts))]
 
 
+def sample_starts(
+    energy: EnergyFunction,
+    starts: Sequence[StartCrystal],
+    sampler: PaperSampler,
+    rng: np.random.Generator,
+) -> list[Refined]:
+    """Return the ends of the chains of the paper's sampler from a batch of starts.
+
+    Their levels of noise mean nothing here: every chain begins at the first temperature.
+
+    Parameters
+    ----------
+    energy : EnergyFunction
+    starts : sequence of StartCrystal
+    sampler : PaperSampler
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    list of Refined, in the order of the starts
+    """
+    state = sampler.start(energy, Crystals.concatenate([one.crystals for one in starts]), rng)
+    trace = [state.evaluation.energy]
+    for reached, _ in sampler.steps(state, energy):
+        state = reached
+        trace.append(state.evaluation.energy)
+    ready = np.ones(len(starts), dtype=bool)
+    per_atom = np.array(trace) / state.crystals.counts
+    parts = _split(state.crystals, state.evaluation, ready, per_atom)
+    return [Refined(start=start, **part) for start, part in zip(starts, parts, strict=True)]
+
+
 def _split(
     crystals: Crystals,
     found: Evaluation,
@@ -263,14 +300,17 @@ def run_job(job: Job) -> list[Refined]:
     """Refine the starts of a job; a function of its own, so that workers find it."""
     energy = _energy_of(job.model, job.device)
     rng = np.random.default_rng(job.seed)
-    made = refine_starts(
-        energy,
-        job.starts,
-        job.settings,
-        rng,
-        with_basins=job.with_basins,
-        keeps_symmetry=job.keeps_symmetry,
-    )
+    if job.preset is not None:
+        made = sample_starts(energy, job.starts, PaperSampler(job.settings.n_steps), rng)
+    else:
+        made = refine_starts(
+            energy,
+            job.starts,
+            job.settings,
+            rng,
+            with_basins=job.with_basins,
+            keeps_symmetry=job.keeps_symmetry,
+        )
     judge = _judge_of(job.model, job.device)
     return made if judge is None else judged(made, judge)
 
@@ -296,6 +336,7 @@ def refine_all(
     batch_size: int | None = None,
     with_basins: bool = True,
     keeps_symmetry: bool = False,
+    preset: str | None = None,
     executor: Executor | None = None,
     progress: bool = False,
 ) -> list[Refined]:
@@ -316,6 +357,8 @@ def refine_all(
         Whether to learn where a quench would lead what is taken as built.
     keeps_symmetry : bool
         Whether each crystal stays in the space group that it starts in.
+    preset : str, optional
+        As of :class:`Job`.
     executor : concurrent.futures.Executor, optional
         Where to compute; in this process if not given.
     progress : bool
@@ -335,6 +378,7 @@ def refine_all(
             (seed, number),
             with_basins,
             keeps_symmetry,
+            preset,
         )
         for number, batch in enumerate(batches)
     ]

@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from ase_continuousp.model.checkpoint import TrainedModel, load_model, torch_device
+from ase_continuousp.sampling.paper import PaperSampler, check_preset
 from ase_continuousp.search.arguments import check_count, check_seed
 from ase_continuousp.search.candidates import atoms_of
 from ase_continuousp.search.composition import check_elements, parse_formula
@@ -25,6 +26,7 @@ def sample(
     spacegroup: int | str | None = None,
     n_chains: int = 1,
     n_steps: int | None = None,
+    preset: str | None = None,
     seed: int = 0,
     device: str = "auto",
     batch_size: int | None = None,
@@ -48,7 +50,11 @@ def sample(
     n_chains : int
         Chains for each composition, of which the one lowest in energy is returned.
     n_steps : int, optional
-        Noisy steps of a chain; those of the model if not given.
+        Noisy steps of a chain; those of the model, or of the preset, if not given.
+    preset : {"paper"}, optional
+        Instead of short anneals with a quench the sampler of arXiv 2502.02026
+        (:class:`~ase_continuousp.sampling.PaperSampler`): 1,000 Metropolis-adjusted steps in cell
+        and positions, and no quench. It keeps no space group.
     seed : int
         The same seed gives the same crystals on the CPU.
     device : str
@@ -82,6 +88,11 @@ def sample(
     check_count("n_chains", n_chains)
     check_seed(seed)
     torch_device(device)
+    check_preset(preset)
+    if preset is not None and spacegroup is not None:
+        raise ValueError(f"preset={preset!r} keeps no space group: spacegroup={spacegroup!r}")
+    if preset is not None and n_steps is None:
+        n_steps = PaperSampler().n_steps
     wanted = [compositions] if isinstance(compositions, str | Atoms) else list(compositions)
     parsed = [parse_formula(one) for one in wanted]
     trained = model if isinstance(model, TrainedModel) else load_model(model)
@@ -107,6 +118,7 @@ def sample(
         device=device,
         batch_size=batch_size,
         keeps_symmetry=spacegroup is not None,
+        preset=preset,
         progress=progress,
     )
     best: dict[int, Refined] = {}
