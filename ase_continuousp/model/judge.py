@@ -22,7 +22,8 @@ from ase_continuousp.neighborlist import search
 Floats = NDArray[np.float64]
 
 JUDGE = "judge.safetensors"
-_FORMAT = "ase_continuousp-judge-1"
+_FORMAT = "ase_continuousp-judge-2"
+_SCALE = ".scale"
 
 
 class Judge:
@@ -58,13 +59,12 @@ class Judge:
         return made
 
     def save(self, path: str | os.PathLike[str], *, trained_on: str = "") -> None:
-        """Write weights, in half precision, and sizes as one file, by a rename."""
+        """Write weights, matrices as 8-bit integers times a scale per row, by a rename."""
         target = Path(path)
         temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        tensors = {
-            name: value.detach().half().contiguous()
-            for name, value in self.network.named_parameters()
-        }
+        tensors: dict[str, Tensor] = {}
+        for name, value in self.network.named_parameters():
+            tensors |= _packed(name, value.detach().cpu())
         about = {
             "format": _FORMAT,
             "hyperparameters": json.dumps(self.network.hyperparameters),
@@ -91,7 +91,12 @@ class Judge:
                 about: dict[str, Any] = stream.metadata() or {}
                 if about.get("format") != _FORMAT:
                     raise ValueError(f"format is {about.get('format')!r}, not {_FORMAT!r}")
-                tensors = {name: stream.get_tensor(name).float() for name in stream.keys()}  # noqa: SIM118
+                stored = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+            tensors = {
+                name: _unpacked(value, stored.get(name + _SCALE))
+                for name, value in stored.items()
+                if not name.endswith(_SCALE)
+            }
             with torch.random.fork_rng(devices=[]):
                 network = ContinuousEnergy(**json.loads(about["hyperparameters"]))
             network.load_state_dict(tensors)
@@ -99,6 +104,27 @@ class Judge:
             reason = str(error).strip().splitlines()[0]
             raise ValueError(f"judge: {os.fspath(path)} holds no judge: {reason}") from None
         return cls(network, device=device)
+
+
+def _packed(name: str, value: Tensor) -> dict[str, Tensor]:
+    """Return a parameter in as few bytes as its digits are worth.
+
+    Odds change by some hundredths, much less than those of one judge and another differ.
+    """
+    if value.ndim < 2:
+        return {name: value.half().contiguous()}
+    rows = value.reshape(len(value), -1)
+    scale = (rows.abs().amax(1, keepdim=True) / 127.0).clamp_min(1e-12)
+    return {
+        name: torch.round(rows / scale).to(torch.int8).reshape(value.shape).contiguous(),
+        name + _SCALE: scale[:, 0].contiguous(),
+    }
+
+
+def _unpacked(value: Tensor, scale: Tensor | None) -> Tensor:
+    if scale is None:
+        return value.float()
+    return value.float() * scale.reshape(-1, *[1] * (value.ndim - 1))
 
 
 def log_odds(network: ContinuousEnergy, crystals: Crystals, device: torch.device) -> Tensor:

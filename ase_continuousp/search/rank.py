@@ -68,7 +68,7 @@ _LEADS = ("lead of prototype", "lead of generated")
 # Basins this far above the lowest tell no more by being higher still, nor do crystals by being
 # farther from all that is known.
 _HIGHEST = 0.3
-_FARTHEST = -30.0
+_FARTHEST = -15.0
 _SAME = -1e-6  # nearness of the same elements on the same sites
 
 
@@ -80,6 +80,7 @@ EVIDENCE = (
     "lead of generated",
     "found",
     "nearness",
+    "same composition",
     "odds of prototype",
     "odds of generated",
 )
@@ -94,7 +95,7 @@ class Evidence:
     known : float
         Probability that the prototype library gives it; 0 if it was generated.
     nearness : float
-        Chemical log weight of the known crystal that is nearest to any prototype of the search.
+        Chemical log weight of the known crystal that is nearest to it; nothing if generated.
     lead : float
         Energy of the basin of its class per atom above the lowest of all classes.
     n_generated : int
@@ -121,6 +122,7 @@ class Evidence:
                 lead * (1.0 - is_known),
                 np.log1p(self.n_generated),
                 max(self.nearness, _FARTHEST) * is_known,
+                float(self.nearness > _SAME) * is_known,
                 self.log_odds * is_known,
                 self.log_odds * (1.0 - is_known),
             ]
@@ -136,8 +138,6 @@ def evidence(classes: Sequence[Sequence[Refined]]) -> list[list[Evidence]]:
     """
     lowest = [min(one.basin_energy_per_atom for one in members) for members in classes]
     floor = min(lowest, default=0.0)
-    starts = [one.start for members in classes for one in members]
-    nearest = max((s.nearness for s in starts if s.nearness is not None), default=_FARTHEST)
     made = []
     for members, energy in zip(classes, lowest, strict=True):
         n_generated = sum(one.start.distance is None for one in members)
@@ -145,7 +145,7 @@ def evidence(classes: Sequence[Sequence[Refined]]) -> list[list[Evidence]]:
             [
                 Evidence(
                     0.0 if one.start.distance is None else math.exp(-one.start.distance),
-                    nearest,
+                    _FARTHEST if one.start.nearness is None else one.start.nearness,
                     energy - floor,
                     n_generated,
                     one.log_odds or 0.0,
@@ -180,11 +180,11 @@ class CalibratedRanking:
 
     Parameters
     ----------
-    constants : sequence of 9 floats
+    constants : sequence of 10 floats
         w₀ and w, in the order of `EVIDENCE`.
-    generated : sequence of 9 floats, optional
+    generated : sequence of 10 floats, optional
         Those for searches without prototypes.
-    familiar : sequence of 9 floats, optional
+    familiar : sequence of 10 floats, optional
         Those for searches whose library holds a crystal of the very composition.
     is_fitted : bool
         Whether they were fitted. If not, there are no probabilities.
@@ -192,7 +192,7 @@ class CalibratedRanking:
     Raises
     ------
     ValueError
-        If there are not nine of any of them.
+        If there are not ten of any of them.
 
     Examples
     --------
@@ -229,7 +229,9 @@ class CalibratedRanking:
             if self.generated is None:
                 return EnergyRanking()(classes)  # the others weigh prototypes against the rest
             constants = self.generated
-        elif self.familiar is not None and found[0][0].nearness > _SAME:
+        elif self.familiar is not None and any(
+            one.nearness > _SAME for rows in found for one in rows
+        ):
             constants = self.familiar
         own = [np.array([one.as_array() for one in rows]) @ constants[1:] for rows in found]
         scores = np.array([np.logaddexp.reduce(z) for z in own])
@@ -255,13 +257,13 @@ def _best_first(members: Sequence[Refined], scores: Floats) -> list[Refined]:
 
 def _checked(name: str, constants: Sequence[float]) -> Floats:
     made = np.asarray(constants, dtype=np.float64)
-    if made.shape != (9,):
-        raise ValueError(f"{name} must be 9 numbers: {len(made)}")
+    if made.shape != (1 + len(EVIDENCE),):
+        raise ValueError(f"{name} must be {1 + len(EVIDENCE)} numbers: {len(made)}")
     return made
 
 
 #: For models without constants of their own: guesses, so that there are no probabilities.
-DEFAULT = (-2.0, 0.6, -3.0, -3.0, -3.0, 0.5, 0.0, 1.0, 1.0)
+DEFAULT = (-2.0, 0.6, -3.0, -3.0, -3.0, 0.5, 0.0, 0.0, 1.0, 1.0)
 
 
 def ranking_of_model(card: Mapping[str, Any], question: str = "constants") -> CalibratedRanking:
@@ -278,7 +280,9 @@ def ranking_of_model(card: Mapping[str, Any], question: str = "constants") -> Ca
     fitted = card.get("ranking", {})
     if "constants" not in fitted:
         return CalibratedRanking(DEFAULT, is_fitted=False)
-    constants = fitted.get(question, fitted["constants"])
-    # Whoever types a known formula wants the crystal that is known: there is nothing to judge.
-    familiar = fitted.get("familiar") if question == "formula" else None
-    return CalibratedRanking(constants, generated=fitted.get("generated"), familiar=familiar)
+    keys = ("formula", "formula familiar") if question == "formula" else ("constants", "familiar")
+    return CalibratedRanking(
+        fitted.get(keys[0], fitted["constants"]),
+        generated=fitted.get("generated"),
+        familiar=fitted.get(keys[1]),
+    )
