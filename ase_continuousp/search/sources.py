@@ -23,7 +23,7 @@ PROTOTYPES = "prototypes.npz"
 
 # Shares of a mixed search. Prototypes find most known chemistry; random starts fill up whatever
 # the others cannot give.
-_MIXED = {"prototype": 0.75, "symmetric": 0.05}
+_MIXED = {"prototype": 0.6, "symmetric": 0.05}
 _MOST_SIZES = 4  # cell sizes among which other starts are shared out
 
 
