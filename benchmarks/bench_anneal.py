@@ -105,8 +105,11 @@ def main() -> None:
         accepted.append(record.is_accepted.mean())
     total, wall = clock() - begin, time.perf_counter() - wall
     n = run.state.crystals.n_crystals
+    spent = f"{wall:.1f} s"
+    if clock is time.thread_time:
+        spent += f" ({total:.1f} s of the processor)"
     print(
-        f"{n} crystals, {start.n_atoms} atoms, {run.state.step} steps: {wall:.1f} s, "
+        f"{n} crystals, {start.n_atoms} atoms, {run.state.step} steps: {spent}, "
         f"{run.state.step / wall:.2f} steps a second for all, "
         f"{n * run.state.step / wall:.0f} of single crystals"
     )
@@ -114,8 +117,12 @@ def main() -> None:
     print("acceptance by tenths:", ", ".join(f"{a:.2f}" for a in levels))
     print(f"share of the time outside the energy model: {1.0 - energy.spent / total:.1%}")
     n_ended = int(np.sum(~run.watch.is_running))
+    reasons = sorted({reason.split(":")[0] for reason in run.watch.reasons if reason is not None})
     per_atom = run.best_energy / start.counts
-    print(f"median best energy {np.median(per_atom):.3f} per atom; {n_ended} chains ended early")
+    print(
+        f"median best energy {np.median(per_atom):.3f} per atom; {n_ended} chains ended early"
+        + (f" ({', '.join(reasons)})" if reasons else "")
+    )
 
 
 if __name__ == "__main__":

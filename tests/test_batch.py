@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from ase.build import bulk
@@ -82,7 +84,8 @@ def test_a_run_cut_in_two_is_the_run_in_one(warm_up):
         PeriodicPair(), random_crystals(np.random.default_rng(0), 3), np.random.default_rng(1)
     )
     runs = [run for run, _ in batch.steps(start, PeriodicPair())]
-    *_, (again, _) = batch.steps(runs[3], PeriodicPair())
+    kept = pickle.loads(pickle.dumps(runs[3]))  # as in a file
+    *_, (again, _) = batch.steps(kept, PeriodicPair())
     assert np.array_equal(again.state.crystals.positions, runs[-1].state.crystals.positions)
     assert np.array_equal(again.state.scale, runs[-1].state.scale)
     assert np.array_equal(again.best_energy, runs[-1].best_energy)

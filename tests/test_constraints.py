@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -67,6 +69,25 @@ def test_detailed_balance_under_a_constraint(kind, move_cell):
     for seed in range(2):
         asymmetry = flow_asymmetry(coordinates, ENERGY, seed, here=crystal_of(atoms))
         np.testing.assert_allclose(asymmetry, 0.0, atol=1e-10)
+
+
+@pytest.mark.parametrize(("kind", "move_cell"), CASES)
+def test_noise_and_drift_lie_in_what_a_constraint_allows(kind, move_cell):
+    # The ratio alone does not tell: what leaves the space cancels in it.
+    atoms = constrained(kind)
+    coordinates, crystal = coordinates_of(atoms, move_cell=move_cell), crystal_of(atoms)
+    push = np.random.default_rng(1).standard_normal((len(atoms), 3))
+    found = ENERGY(crystal)
+    found = replace(found, forces=found.forces + push)
+    noise = coordinates.noise(crystal, np.random.default_rng(0))
+    for y in (noise, coordinates.slope(crystal, found)):
+        bare = atoms.copy()
+        bare.set_constraint()
+        allowed = y.atoms.copy()
+        for constraint in atoms.constraints:
+            constraint.adjust_forces(bare, allowed)
+        np.testing.assert_allclose(y.atoms, allowed, atol=1e-10)
+        assert np.abs(allowed).max() > 0.1
 
 
 @pytest.mark.parametrize("kind", [FixCom, FixSymmetry])

@@ -158,6 +158,4 @@ def _draw(
         atoms[:, first:last] = own - own.mean(axis=1, keepdims=True)
         cells[:, b] = stream.standard_normal((n_steps, 3, 3))
     symmetric = 0.5 * (cells + np.swapaxes(cells, 2, 3))
-    diagonal = np.arange(3)
-    symmetric[..., diagonal, diagonal] = cells[..., diagonal, diagonal]
     return list(zip(atoms, symmetric, strict=True))

@@ -135,8 +135,6 @@ class StrainCoordinates:
         general = rng.standard_normal((crystals.n_crystals, 3, 3))
         # Off-diagonal variance ½ makes the density exp(−|G|²/2) in the Frobenius norm: isotropic.
         cells = 0.5 * (general + np.swapaxes(general, 1, 2))
-        diagonal = np.arange(3)
-        cells[:, diagonal, diagonal] = general[:, diagonal, diagonal]
         return Displacement(self._freed(atoms), cells)
 
     def slope(self, crystals: Crystals, evaluation: Evaluation) -> Displacement:

@@ -96,7 +96,7 @@ def made_exact(crystal: Crystals, symprec: float = SYMPREC) -> Crystals:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            refine_symmetry(atoms, symprec=symprec)  # type: ignore[no-untyped-call]
+            refine_symmetry(atoms, symprec=symprec)
     except Exception as error:  # spglib's errors have no common base across its versions
         logger.info("no symmetry made exact: %s", error)
         return crystal
