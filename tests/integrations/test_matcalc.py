@@ -28,9 +28,12 @@ def test_equation_of_state(calc: ContinuouSPCalculator, salt: Atoms) -> None:
     assert found["r2_score_bm"] > 0.9
 
 
+# It warns of bad fits: to it those of the 24 components that vanish in a cubic crystal are.
 def test_elasticity(calc: ContinuouSPCalculator, salt: Atoms) -> None:
     structure = AseAtomsAdaptor.get_structure(salt)
     found = matcalc.ElasticityCalc(calc, fmax=0.01).calc(structure)
     tensor = ElasticTensor(found["elastic_tensor"]).voigt
-    assert np.isfinite(tensor).all()
-    np.testing.assert_allclose(tensor, tensor.T, atol=0.05 * np.abs(tensor).max())
+    cubic = np.diag(np.repeat([tensor[0, 0] - tensor[0, 1], tensor[3, 3]], 3))
+    cubic[:3, :3] += tensor[0, 1]
+    np.testing.assert_allclose(tensor, cubic, atol=0.01 * tensor.max())
+    assert np.linalg.eigvalsh(tensor).min() > 0.0
