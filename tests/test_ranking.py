@@ -81,6 +81,17 @@ def test_probabilities_are_a_softmax_with_none_and_prototypes_represent():
     assert ranked[0].head is prototype
 
 
+def test_sharpness_changes_what_is_claimed_not_the_order():
+    classes = [[found("prototype", 0.0, d)] for d in (0.3, 1.5, 0.9)]
+    constants = (-1.0, 1.0) + (0.0,) * 8
+    plain, sharp = (CalibratedRanking(constants, sharpness=b)(classes) for b in (1.0, 2.0))
+    assert [one.head for one in plain] == [one.head for one in sharp]
+    squares = np.array([one.probability for one in plain]) ** 2
+    none = 1.0 - sum(one.probability for one in plain)
+    expected = squares / (squares.sum() + none**2)
+    np.testing.assert_allclose([one.probability for one in sharp], expected)
+
+
 def test_known_compounds_have_constants_of_their_own():
     by_judge = (0.0,) * 8 + (1.0, 0.0)
     by_library = (0.0, 1.0) + (0.0,) * 8

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ase_continuousp.search.refine import Refined
 
@@ -170,8 +170,9 @@ class CalibratedRanking:
     linear in its evidence (:class:`Evidence`), and "none of them" has the score w₀. The
     probability that c is the true crystal is
 
-        p_c = Σ_{i in c} exp(z_i) / (exp(w₀) + Σ_i exp(z_i)).
+        p_c ∝ exp(β s_c),   s_c = log Σ_{i in c} exp(z_i),   p_none ∝ exp(β w₀),
 
+    where the sharpness β corrects that more than one class may be near enough to count as right.
     The prototype with the highest score represents its class. The weights are fitted to validation
     crystals by :func:`ase_continuousp.search.calibration.fit_ranking` and lie in the card of a
     model; the probabilities hold for searches like those that they were fitted to. Where no class
@@ -186,6 +187,8 @@ class CalibratedRanking:
         Those for searches without prototypes.
     familiar : sequence of 10 floats, optional
         Those for searches whose library holds a crystal of the very composition.
+    sharpness : float
+        β for searches with prototypes; it does not change the order.
     is_fitted : bool
         Whether they were fitted. If not, there are no probabilities.
 
@@ -206,11 +209,13 @@ class CalibratedRanking:
         *,
         generated: Sequence[float] | None = None,
         familiar: Sequence[float] | None = None,
+        sharpness: float = 1.0,
         is_fitted: bool = True,
     ) -> None:
         self.constants = _checked("constants", constants)
         self.generated = None if generated is None else _checked("generated", generated)
         self.familiar = None if familiar is None else _checked("familiar", familiar)
+        self.sharpness = sharpness
         self.is_fitted = is_fitted
 
     @property
@@ -224,27 +229,49 @@ class CalibratedRanking:
         found = evidence(classes)
         if not found:
             return []
-        constants = self.constants
+        constants, sharpness = self.constants, self.sharpness
         if not any(one.known > 0 for rows in found for one in rows):
             if self.generated is None:
                 return EnergyRanking()(classes)  # the others weigh prototypes against the rest
-            constants = self.generated
+            constants, sharpness = self.generated, 1.0
         elif self.familiar is not None and any(
             one.nearness > _SAME for rows in found for one in rows
         ):
             constants = self.familiar
         own = [np.array([one.as_array() for one in rows]) @ constants[1:] for rows in found]
         scores = np.array([np.logaddexp.reduce(z) for z in own])
-        total = np.logaddexp.reduce(np.append(scores, constants[0]))
+        shares = probabilities(scores, constants[0], sharpness)
         ranked = [
             Ranked(
                 tuple(_best_first(members, z)),
                 float(score),
-                float(np.exp(score - total)) if self.is_fitted else None,
+                float(share) if self.is_fitted else None,
             )
-            for members, z, score in zip(classes, own, scores, strict=True)
+            for members, z, score, share in zip(classes, own, scores, shares, strict=True)
         ]
         return [ranked[i] for i in np.argsort(-scores, kind="stable")]
+
+
+def probabilities(scores: ArrayLike, none: float, sharpness: float = 1.0) -> Floats:
+    """Return exp(β s_c) / (exp(β w₀) + Σ exp(β s)) of each class.
+
+    Parameters
+    ----------
+    scores : (n_classes,) array
+    none : float
+        Score w₀ of "none of them".
+    sharpness : float
+        β above.
+
+    Examples
+    --------
+    >>> probabilities([0.0, 0.0], 0.0).tolist()
+    [0.3333333333333333, 0.3333333333333333]
+    """
+    told = sharpness * np.append(np.asarray(scores, dtype=np.float64), none)
+    shares = np.exp(told - told.max())
+    made: Floats = (shares / shares.sum())[:-1]
+    return made
 
 
 def _best_first(members: Sequence[Refined], scores: Floats) -> list[Refined]:
@@ -285,4 +312,5 @@ def ranking_of_model(card: Mapping[str, Any], question: str = "constants") -> Ca
         fitted.get(keys[0], fitted["constants"]),
         generated=fitted.get("generated"),
         familiar=fitted.get(keys[1]),
+        sharpness=fitted.get("sharpness", 1.0),
     )
