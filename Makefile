@@ -74,9 +74,10 @@ test-integrations:
 	done < tests/integrations/requirements.txt
 	$(THREADS) $(TOOLS)/bin/python -m pytest -n $(JOBS) --dist worksteal -m integration
 
-# The table of docs/ase.md; with VENV=.venv-integrations also of the tools that are only there.
+# The table of docs/ase.md, in the environment that has all of the tools.
 compatibility:
-	$(THREADS) $(BIN)/python docs/compatibility.py
+	@test -x $(TOOLS)/bin/python || { echo 'run "make test-integrations" first' >&2; exit 2; }
+	$(THREADS) $(TOOLS)/bin/python docs/compatibility.py
 
 bench: setup-test
 	@for script in benchmarks/bench_*.py benchmarks/continuity.py; do echo "== $$script"; $(BIN)/python "$$script"; done
