@@ -21,7 +21,10 @@ def run(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of shuffle and samples.")] = 0,
     processes: Annotated[int, typer.Option(help="Worker processes.")] = 2,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report.")] = None,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", help="Write the report; with it an interrupted run can go on."),
+    ] = None,
 ) -> None:
     """Measure how often a model finds test crystals from their compositions."""
     from ase_continuousp.cli.output import check_text_file
@@ -30,18 +33,23 @@ def run(
     check_text_file("--json", json_file)
     # Beside the report until it is complete: the same command goes on where it was interrupted.
     journal = None if json_file is None else json_file.with_name(f"{json_file.name}.partial")
-    report = evaluate(
-        model,
-        data,
-        k=k,
-        start=start,
-        n_chains=chains,
-        limit=limit,
-        seed=seed,
-        processes=processes,
-        progress=True,
-        journal=journal,
-    )
+    try:
+        report = evaluate(
+            model,
+            data,
+            k=k,
+            start=start,
+            n_chains=chains,
+            limit=limit,
+            seed=seed,
+            processes=processes,
+            progress=True,
+            journal=journal,
+        )
+    except KeyboardInterrupt:
+        if journal is not None:
+            typer.echo(f"the same command goes on with the batches done: {journal}", err=True)
+        raise
     if json_file is not None and journal is not None:
         report.save(json_file)
         journal.unlink()

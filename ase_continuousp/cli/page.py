@@ -48,9 +48,10 @@ def render(formula: str, candidates: Sequence[Candidate]) -> str:
     return (
         f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{name}</title>"
         f"<style>{_STYLE}</style></head><body><h1>{name}</h1><table><thead><tr>"
-        "<th>rank</th><th>formula</th><th>Z</th><th>space group</th><th>energy/atom</th>"
-        f"<th>found</th><th>start</th><th>flags</th></tr></thead><tbody>{rows}</tbody></table>"
-        "<p>The energy is that of the learned model; lower is more plausible.</p>"
+        "<th>rank</th><th>formula</th><th>Z</th><th>space group</th><th>probability</th>"
+        f"<th>energy/atom</th><th>found</th><th>start</th><th>flags</th></tr></thead><tbody>{rows}</tbody></table>"
+        "<p>Ranked by the probability of being the right crystal, where the model gives one. The "
+        "energy is that of the learned model; lower is more plausible.</p>"
         f"{_image(plot.plot_anneal(candidates), 'energy along the anneal', 'width:36rem')}"
         f"<div>{cards}</div></body></html>"
     )
@@ -64,6 +65,7 @@ def _row(rank: int, candidate: Candidate) -> str:
         (candidate.formula, ""),
         (candidate.formula_units, "n"),
         (f"{symbol} ({number})" if number else "–", ""),
+        ("–" if candidate.probability is None else f"{candidate.probability:.3f}", "n"),
         (f"{candidate.energy_per_atom:.4f}", "n"),
         (candidate.n_found, "n"),
         (f"{candidate.start} {candidate.label}".strip(), ""),

@@ -98,6 +98,7 @@ def _row(rank: int, candidate: Any) -> dict[str, Any]:
         "formula": candidate.formula,
         "formula_units": candidate.formula_units,
         "spacegroup": {"symbol": symbol, "number": number},
+        "probability": candidate.probability,
         "energy_per_atom": candidate.energy_per_atom,
         "n_found": candidate.n_found,
         "converged": candidate.converged,

@@ -162,15 +162,19 @@ def has_clash(crystal: Crystals) -> bool:
 def format_table(candidates: Sequence[Candidate]) -> str:
     """Return the candidates as a table of text, one a line.
 
+    The order is that of the probability of being right, where the model gives one; energies are
+    those of the learned model.
+
     Examples
     --------
     >>> from ase.build import bulk
     >>> salt = Candidate(bulk("NaCl", "rocksalt", a=5.6), -1.0, ("Fm-3m", 225), 3, 1, True, False)
     >>> print(format_table([salt]))
-    rank  formula  Z  space group  energy/atom  found  start  flags
-       1  NaCl     1  Fm-3m (225)      -1.0000      3
+    rank  formula  Z  space group  probability  energy/atom  found  start  flags
+       1  NaCl     1  Fm-3m (225)            -      -1.0000      3
     """
-    head = ("rank", "formula", "Z", "space group", "energy/atom", "found", "start", "flags")
+    titles = "rank|formula|Z|space group|probability|energy/atom|found|start|flags"
+    head = tuple(titles.split("|"))
     rows = [head]
     for rank, c in enumerate(candidates, start=1):
         symbol, number = c.spacegroup
@@ -181,6 +185,7 @@ def format_table(candidates: Sequence[Candidate]) -> str:
                 c.formula,
                 str(c.formula_units),
                 f"{symbol} ({number})" if number else "-",
+                "-" if c.probability is None else f"{c.probability:.3f}",
                 f"{c.energy_per_atom:.4f}",
                 str(c.n_found),
                 c.start,
@@ -188,7 +193,7 @@ def format_table(candidates: Sequence[Candidate]) -> str:
             )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    to_right = {0, 4, 5}
+    to_right = {0, 4, 5, 6}
     return "\n".join(
         "  ".join(
             cell.rjust(width) if i in to_right else cell.ljust(width)

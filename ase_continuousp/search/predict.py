@@ -28,6 +28,7 @@ from ase_continuousp.search.sources import Sources, read_priors, sources_of_mode
 from ase_continuousp.search.standard import standardized
 from ase_continuousp.search.symmetry import SYMPREC
 from ase_continuousp.search.symmetry import spacegroup as spacegroup_of
+from ase_continuousp.search.within import no_fit
 from ase_continuousp.starts.priors import Priors
 
 logger = logging.getLogger(__name__)
@@ -136,7 +137,7 @@ def predict(
     if found is None:
         raise ValueError(
             f"start={start!r} offers nothing for {formula!r}"
-            + (f" in space group {spacegroup!r}" if spacegroup is not None else "")
+            + ("" if spacegroup is None else no_fit(spacegroup))
         )
     return found
 

@@ -15,6 +15,7 @@ from ase_continuousp.search.candidates import atoms_of
 from ase_continuousp.search.composition import check_elements, parse_formula
 from ase_continuousp.search.refine import Refined, anneal_settings, refine_all
 from ase_continuousp.search.sources import sources_of_model
+from ase_continuousp.search.within import no_fit
 from ase_continuousp.starts import StartCrystal
 
 
@@ -106,7 +107,7 @@ def sample(
         if not made:
             raise ValueError(
                 f"start={start!r} offers nothing for {wanted[index]!r}"
-                + (f" in space group {spacegroup!r}" if spacegroup is not None else "")
+                + ("" if spacegroup is None else no_fit(spacegroup))
             )
         starts += made
         owners += [index] * len(made)

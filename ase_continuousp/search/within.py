@@ -74,6 +74,14 @@ class PrototypesWithin(PrototypeStart):
         return kept
 
 
+def no_fit(spacegroup: int | str) -> str:
+    """Return why a search within a space group may have nothing to start from, for messages."""
+    return (
+        f" in space group {spacegroup!r}: its sites do not hold these atoms, or no prototype is "
+        "known in it; other numbers of formula units may fit"
+    )
+
+
 def made_exact(crystal: Crystals, symprec: float = SYMPREC) -> Crystals:
     """Return a crystal with the symmetry that it has to a tolerance, atoms and basis in order.
 
