@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ase_continuousp import load_model
-from ase_continuousp.search.rank import Evidence
+from ase_continuousp.search.evidence import Evidence
 
 STRICT_RMS = 0.2
 

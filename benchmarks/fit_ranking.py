@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ase_continuousp.search.calibration import fit_ranking
-from ase_continuousp.search.rank import EVIDENCE
+from ase_continuousp.search.evidence import EVIDENCE
 
 # Evidence of all witnesses, whether their class is right, and which class that is.
 Search = tuple[np.ndarray, np.ndarray, np.ndarray]

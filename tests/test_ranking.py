@@ -7,7 +7,8 @@ import pytest
 
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.search.calibration import fit_ranking
-from ase_continuousp.search.rank import DEFAULT, CalibratedRanking, evidence, ranking_of_model
+from ase_continuousp.search.evidence import evidence
+from ase_continuousp.search.rank import DEFAULT, CalibratedRanking, ranking_of_model
 from ase_continuousp.search.refine import Refined
 from ase_continuousp.starts import StartCrystal
 

@@ -41,7 +41,7 @@ class Judged:
     Parameters
     ----------
     evidence : tuple of tuples of float
-        Of each of its witnesses, see :class:`ase_continuousp.search.rank.Evidence`.
+        Of each of its witnesses, see :class:`ase_continuousp.search.evidence.Evidence`.
     is_right : bool
         Whether its representative matches the true crystal.
     """

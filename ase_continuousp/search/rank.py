@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ase_continuousp.search.evidence import EVIDENCE, SAME, evidence, witnesses
 from ase_continuousp.search.refine import Refined
 
 Floats = NDArray[np.float64]
@@ -65,110 +65,13 @@ class EnergyRanking:
 
 _LEADS = ("lead of prototype", "lead of generated")
 
-# Basins this far above the lowest tell no more by being higher still, nor do crystals by being
-# farther from all that is known.
-_HIGHEST = 0.3
-_FARTHEST = -15.0
-_SAME = -1e-6  # nearness of the same elements on the same sites
-
-
-#: What :meth:`Evidence.as_array` holds, by name.
-EVIDENCE = (
-    "prototype",
-    "generated",
-    "lead of prototype",
-    "lead of generated",
-    "found",
-    "nearness",
-    "same composition",
-    "odds of prototype",
-    "odds of generated",
-)
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What speaks for one crystal of a class of equal ones.
-
-    Parameters
-    ----------
-    known : float
-        Probability that the prototype library gives it; 0 if it was generated.
-    nearness : float
-        Chemical log weight of the known crystal that is nearest to it; nothing if generated.
-    lead : float
-        Energy of the basin of its class per atom above the lowest of all classes.
-    n_generated : int
-        Members of its class that random or symmetric starts led to.
-    log_odds : float
-        What the judge of the model says of it; 0 without a judge.
-    """
-
-    known: float
-    nearness: float
-    lead: float
-    n_generated: int
-    log_odds: float = 0.0
-
-    def as_array(self) -> Floats:
-        """Return what the score is linear in, in the order of `EVIDENCE`."""
-        is_known = float(self.known > 0)
-        lead = min(self.lead, _HIGHEST)
-        return np.array(
-            [
-                np.log(self.known) if is_known else 0.0,
-                1.0 - is_known,
-                lead * is_known,
-                lead * (1.0 - is_known),
-                np.log1p(self.n_generated),
-                max(self.nearness, _FARTHEST) * is_known,
-                float(self.nearness > _SAME) * is_known,
-                self.log_odds * is_known,
-                self.log_odds * (1.0 - is_known),
-            ]
-        )
-
-
-def evidence(classes: Sequence[Sequence[Refined]]) -> list[list[Evidence]]:
-    """Return what speaks for the witnesses of each class.
-
-    Those are all of its prototypes and the first of what was generated. Several prototypes that
-    are equal are so many reasons; how often chains end in a basin says little, because they run
-    into wide ones.
-    """
-    lowest = [min(one.basin_energy_per_atom for one in members) for members in classes]
-    floor = min(lowest, default=0.0)
-    made = []
-    for members, energy in zip(classes, lowest, strict=True):
-        n_generated = sum(one.start.distance is None for one in members)
-        made.append(
-            [
-                Evidence(
-                    0.0 if one.start.distance is None else math.exp(-one.start.distance),
-                    _FARTHEST if one.start.nearness is None else one.start.nearness,
-                    energy - floor,
-                    n_generated,
-                    one.log_odds or 0.0,
-                )
-                for one in witnesses(members)
-            ]
-        )
-    return made
-
-
-def witnesses(members: Sequence[Refined]) -> list[Refined]:
-    """Return the members of a class that speak for it: prototypes, and the first generated."""
-    known = [one for one in members if one.start.distance is not None]
-    generated = [one for one in members if one.start.distance is None]
-    return known + generated[:1]
-
 
 class CalibratedRanking:
     """Prototype probabilities, energies and the judge in one fitted score.
 
-    Each witness i of a class c of equal crystals (:func:`witnesses`) has a score z_i = w · x_i,
-    linear in its evidence (:class:`Evidence`), and "none of them" has the score w₀. The
-    probability that c is the true crystal is
+    Each witness i of a class c of equal crystals has a score z_i = w · x_i, linear in its evidence
+    (:mod:`ase_continuousp.search.evidence`), and "none of them" has the score w₀. The probability
+    that c is the true crystal is
 
         p_c ∝ exp(β s_c),   s_c = log Σ_{i in c} exp(z_i),   p_none ∝ exp(β w₀),
 
@@ -235,7 +138,7 @@ class CalibratedRanking:
                 return EnergyRanking()(classes)  # the others weigh prototypes against the rest
             constants, sharpness = self.generated, 1.0
         elif self.familiar is not None and any(
-            one.nearness > _SAME for rows in found for one in rows
+            one.nearness > SAME for rows in found for one in rows
         ):
             constants = self.familiar
         own = [np.array([one.as_array() for one in rows]) @ constants[1:] for rows in found]
