@@ -285,11 +285,11 @@ def test_every_format_holds_the_same_crystals_in_order(ending: str, tmp_path: Pa
 
 def test_table_shows_flags_and_missing_symmetry() -> None:
     atoms = perovskite()
-    good = Candidate(atoms, -1.25, ("Pm-3m", 221), 7, 1, True, False, "prototype")
+    good = Candidate(atoms, -1.25, ("Pm-3m", 221), 7, 1, True, False, "prototype", probability=0.75)
     bad = Candidate(atoms, 0.5, ("", 0), 1, 1, False, True, "random")
     table = [" ".join(line.split()) for line in format_table([good, bad]).splitlines()]
-    assert table[1] == "1 SrTiO3 1 Pm-3m (221) -1.2500 7 prototype"
-    assert table[2] == "2 SrTiO3 1 - 0.5000 1 random clash, unconverged"
+    assert table[1] == "1 SrTiO3 1 Pm-3m (221) 0.750 -1.2500 7 prototype"
+    assert table[2] == "2 SrTiO3 1 - - 0.5000 1 random clash, unconverged"
 
 
 def test_ranking_drops_what_is_no_crystal(model: Path) -> None:
