@@ -19,7 +19,6 @@ _HIGHEST = 0.3
 _FARTHEST = -15.0
 SAME = -1e-6  # nearness of the same elements on the same sites
 
-
 #: What :meth:`Evidence.as_array` holds, by name.
 EVIDENCE = (
     "prototype",
@@ -45,7 +44,8 @@ class Evidence:
     nearness : float
         Chemical log weight of the known crystal that is nearest to it; nothing if generated.
     lead : float
-        Energy of the basin of its class per atom above the lowest of all classes.
+        Energy of the basin of its class per atom above the lowest of all classes, in the unit of
+        the model.
     n_generated : int
         Members of its class that random or symmetric starts led to.
     log_odds : float
