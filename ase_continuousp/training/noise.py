@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.lattice import symmetric_exponential
+from ase_continuousp.training.batches import Streams
 
 Floats = NDArray[np.float64]
 _IMAGES = np.array(list(product((-1.0, 0.0, 1.0), repeat=3)))
@@ -35,7 +36,7 @@ class NoiseLaw:
     highest: float = 1.0
     strain_scale: float = 0.6
 
-    def levels(self, n: int, rng: np.random.Generator) -> Floats:
+    def levels(self, n: int, rng: np.random.Generator | Streams) -> Floats:
         """Draw n noise levels."""
         levels = self.median * np.exp(self.spread * rng.standard_normal(n))
         return np.clip(levels, self.lowest, self.highest)
@@ -64,7 +65,10 @@ class Noised:
 
 
 def perturb(
-    crystals: Crystals, levels: Floats, strain_scale: float, rng: np.random.Generator
+    crystals: Crystals,
+    levels: Floats,
+    strain_scale: float,
+    rng: np.random.Generator | Streams,
 ) -> Noised:
     """Strain the cells by exp(c s G/√N) and move atoms by s ℓ ξ.
 
@@ -84,7 +88,7 @@ def perturb(
         s > 0.
     strain_scale : float
         c.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or Streams
 
     Returns
     -------

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 _TENSORS = "state.safetensors"
+_VERSION = 2  # raised when a run would go on with other batches or noise than it began with
 
 
 @dataclass
@@ -60,6 +61,7 @@ class RunState:
             tensors |= {f"optimizer.{index}.{k}": v for k, v in moments.items()}
         # The record travels inside the tensors' file: one rename makes both current.
         record = {
+            "version": _VERSION,
             "step": self.step,
             "order": list(self.order),
             "seconds": self.seconds,
@@ -77,9 +79,14 @@ class RunState:
         Raises
         ------
         ValueError
-            If the run was started with other settings.
+            If the run was started with other settings, or by a version that drew other noise.
         """
         record, tensors = read_state(folder)
+        if record.get("version", 1) != _VERSION:
+            raise ValueError(
+                f"resume: {folder} was started by an older version, which drew batches and noise "
+                f"otherwise: begin anew, with start_from={str(folder)!r} to keep its weights"
+            )
         different = {k for k in config if record["config"].get(k) != config[k]}
         if different:
             name = sorted(different)[0]

@@ -21,11 +21,13 @@ from ase_continuousp.model.checkpoint import TrainedModel, load_model, save_mode
 from ase_continuousp.model.continuous import ContinuousEnergy
 from ase_continuousp.niggli import reduce_crystals
 from ase_continuousp.starts.priors import Priors
+from ase_continuousp.training.batches import Batches
 from ase_continuousp.training.config import TrainConfig
 from ase_continuousp.training.data import read_crystals
 from ase_continuousp.training.growth import grown
 from ase_continuousp.training.noise import Noised, NoiseLaw
 from ase_continuousp.training.objectives.score import ScoreMatching
+from ase_continuousp.training.ranks import Ranks, joined_ranks
 from ase_continuousp.training.run_state import RunState, has_state
 
 _log = logging.getLogger(__name__)
@@ -98,7 +100,21 @@ def train(
     ...     load_model(train(config, f"{folder}/salt.extxyz", f"{folder}/salt")).elements
     (11, 17)
     """
-    folder = Path(out)
+    with joined_ranks() as ranks:
+        return _train(config, data, Path(out), val, resume, start_from, processes, progress, ranks)
+
+
+def _train(
+    config: TrainConfig,
+    data: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
+    folder: Path,
+    val: str | os.PathLike[str] | None,
+    resume: bool,
+    start_from: str | os.PathLike[str] | None,
+    processes: int,
+    progress: bool,
+    ranks: Ranks,
+) -> Path:
     if resume != has_state(folder):
         wanted = (
             "holds no run to resume"
@@ -116,14 +132,16 @@ def train(
     if resume:
         state.load(folder, config.as_dict())
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "priors.json").is_file():
+    if ranks.is_first and not (folder / "priors.json").is_file():
         Priors.fit(crystals).save(folder / "priors.json")
     objective = ScoreMatching(law=NoiseLaw(**config.law))
     validation = None
     if val is not None:
         validation = _validation_set(read_crystals(val, processes=processes), config, objective)
     card = _card(config, crystals, sources, val, start_from)
-    _run(config, state, crystals, objective, validation, folder, card, progress)
+    ranks.wait()  # all have seen the folder as it was
+    _run(config, state, crystals, objective, validation, folder, card, progress, ranks)
+    ranks.wait()
     return folder
 
 
@@ -168,15 +186,20 @@ def _run(
     folder: Path,
     card: dict[str, Any],
     progress: bool,
+    ranks: Ranks,
 ) -> None:
     started = time.monotonic() - state.seconds
-    bar = tqdm(total=config.steps, initial=state.step, disable=not progress, unit="step")
+    batches = Batches(crystals.counts, config.batch_size, config.seed)
+    hidden = not (progress and ranks.is_first)
+    bar = tqdm(total=config.steps, initial=state.step, disable=hidden, unit="step")
     with bar:
         while state.step < config.steps:
-            row = _update(config, state, crystals, objective)
+            row = _update(config, state, crystals, objective, batches, ranks)
             state.seconds = time.monotonic() - started
             bar.update()
             bar.set_postfix(loss=f"{row['position_loss'] + row['strain_loss']:.3f}", refresh=False)
+            if not ranks.is_first:
+                continue
             done = state.step == config.steps
             validates = done or state.step % config.validate_every == 0
             if validates and validation is not None:
@@ -191,14 +214,19 @@ def _run(
 
 
 def _update(
-    config: TrainConfig, state: RunState, crystals: Crystals, objective: ScoreMatching
+    config: TrainConfig,
+    state: RunState,
+    crystals: Crystals,
+    objective: ScoreMatching,
+    batches: Batches,
+    ranks: Ranks,
 ) -> dict[str, float]:
-    batch, state.order = _next_batch(config.batch_size, state, len(crystals))
-    noised = objective.noised(crystals.select(batch), state.rng)
+    part = batches.part(state.step, ranks.index, ranks.count)
+    chosen = crystals.select(part.rows)
+    noised = objective.noised(chosen, part.streams(chosen))
     state.optimizer.zero_grad()
-    position_loss, strain_loss = objective.accumulate(
-        state.network, noised, _DTYPES[config.precision]
-    )
+    losses = objective.accumulate(state.network, noised, _DTYPES[config.precision], part)
+    position_loss, strain_loss = ranks.sum_gradients(list(state.network.parameters()), losses)
     if not math.isfinite(position_loss + strain_loss):
         raise ValueError(
             f"the loss is not finite at step {state.step + 1}: lower learning_rate "
@@ -230,13 +258,6 @@ def schedule(step: int, steps: int, warmup: int) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
-
-def _next_batch(size: int, state: RunState, n: int) -> tuple[list[int], tuple[int, ...]]:
-    order = list(state.order)
-    while len(order) < size:
-        order += state.rng.permutation(n).tolist()
-    return order[:size], tuple(order[size:])
 
 
 def _validation_set(crystals: Crystals, config: TrainConfig, objective: ScoreMatching) -> Noised:

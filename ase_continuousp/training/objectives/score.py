@@ -14,6 +14,7 @@ from ase_continuousp.lattice import symmetric_exponential
 from ase_continuousp.model.derivatives import differentiate
 from ase_continuousp.model.pairs import Graph
 from ase_continuousp.neighborlist import Neighbors, search
+from ase_continuousp.training.batches import Part, Streams
 from ase_continuousp.training.noise import Noised, NoiseLaw, perturb
 
 Floats = NDArray[np.float64]
@@ -56,13 +57,17 @@ class ScoreMatching:
     robustness: float = 3.0
     strain_weight: float = 0.2
 
-    def noised(self, crystals: Crystals, rng: np.random.Generator) -> Noised:
+    def noised(self, crystals: Crystals, rng: np.random.Generator | Streams) -> Noised:
         """Draw levels and perturb a batch."""
         levels = self.law.levels(crystals.n_crystals, rng)
         return perturb(crystals, levels, self.law.strain_scale, rng)
 
-    def accumulate(self, network: Any, noised: Noised, dtype: torch.dtype) -> tuple[float, float]:
+    def accumulate(
+        self, network: Any, noised: Noised, dtype: torch.dtype, of: Part | None = None
+    ) -> tuple[float, float]:
         """Add the gradient of the loss to the parameters and return the position and strain loss.
+
+        Gradients and losses of the parts of a batch add up to those of the whole.
 
         Parameters
         ----------
@@ -70,13 +75,15 @@ class ScoreMatching:
         noised : Noised
         dtype : torch.dtype
             Of the network.
+        of : Part, optional
+            The part of a batch that this is, if it is not a whole one.
 
         Returns
         -------
         tuple of float
             Position and strain part of the loss.
         """
-        position_loss, strain_loss, moves, strains = self._residuals(network, noised, dtype)
+        position_loss, strain_loss, moves, strains = self._residuals(network, noised, dtype, of)
         self._central_difference(network, noised, moves, strains, dtype)
         return position_loss, strain_loss
 
@@ -85,9 +92,11 @@ class ScoreMatching:
         return self._residuals(network, noised, dtype)[:2]
 
     def _residuals(
-        self, network: Any, noised: Noised, dtype: torch.dtype
+        self, network: Any, noised: Noised, dtype: torch.dtype, of: Part | None = None
     ) -> tuple[float, float, Floats, Floats]:
         crystals = noised.crystals
+        whole = crystals if of is None else of
+        n_atoms, n_crystals = whole.n_atoms, whole.n_crystals
         neighbors = _search(network, crystals)
         cpu = torch.device("cpu")
         graph = Graph.of(crystals, neighbors, dtype, cpu)
@@ -112,10 +121,10 @@ class ScoreMatching:
         e = unit * virial - target[:, None, None] * noised.strains
         squares = np.einsum("ax,ax->a", r, r)
         root = np.sqrt(1.0 + squares / self.robustness**2)
-        position_loss = float(np.mean(2.0 * self.robustness**2 * (root - 1.0)))
-        strain_loss = float(0.5 * np.mean(np.einsum("bxy,bxy->b", e, e)))
-        moves = lengths * (2.0 / crystals.n_atoms) * r / root[:, None]
-        strains = self.strain_weight * unit * e / crystals.n_crystals
+        position_loss = float(np.sum(2.0 * self.robustness**2 * (root - 1.0))) / n_atoms
+        strain_loss = float(0.5 * np.einsum("bxy,bxy->", e, e)) / n_crystals
+        moves = lengths * (2.0 / n_atoms) * r / root[:, None]
+        strains = self.strain_weight * unit * e / n_crystals
         return position_loss, strain_loss, moves, strains
 
     def _central_difference(
