@@ -17,8 +17,9 @@ from ase_continuousp.evaluation.report import Report, Row
 from ase_continuousp.evaluation.tasks import Task, judge
 from ase_continuousp.io import from_atoms, write_atoms
 from ase_continuousp.sampling.annealing import AnnealSettings
+from ase_continuousp.search.jobs import Job
 from ase_continuousp.search.rank import EnergyRanking
-from ase_continuousp.search.refine import Job, Refined
+from ase_continuousp.search.refine import Refined
 from ase_continuousp.starts import StartCrystal
 from ase_continuousp.starts.priors import Priors
 from tests.systems import perovskite, rattled, rutile

@@ -39,9 +39,10 @@ from ase_continuousp.search.composition import (
     unit_frequencies,
 )
 from ase_continuousp.search.dedupe import equivalence_classes
+from ase_continuousp.search.jobs import batches_of
 from ase_continuousp.search.predict import predict, rank_refined
 from ase_continuousp.search.rank import EnergyRanking
-from ase_continuousp.search.refine import Refined, anneal_settings, batches_of, refine_starts
+from ase_continuousp.search.refine import Refined, anneal_settings, refine_starts
 from ase_continuousp.search.sample import sample
 from ase_continuousp.search.sources import Sources, shared_out, sources_of_model
 from ase_continuousp.search.standard import standardized

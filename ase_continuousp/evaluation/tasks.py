@@ -15,9 +15,10 @@ from ase_continuousp.evaluation.report import Judged, Row, Sample
 from ase_continuousp.model.checkpoint import TrainedModel
 from ase_continuousp.sampling.annealing import AnnealSettings
 from ase_continuousp.search.evidence import evidence
+from ase_continuousp.search.jobs import Job, batches_of, model_key, run_job
 from ase_continuousp.search.predict import is_reasonable, rank_refined
 from ase_continuousp.search.rank import Ranked, Ranking, ranking_of_model
-from ase_continuousp.search.refine import Job, Refined, batches_of, model_key, run_job
+from ase_continuousp.search.refine import Refined
 from ase_continuousp.search.sources import PROTOTYPES, Sources, sources_of_model
 from ase_continuousp.search.symmetry import spacegroup
 from ase_continuousp.starts import StartCrystal

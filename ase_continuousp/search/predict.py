@@ -22,8 +22,9 @@ from ase_continuousp.search.composition import (
     unit_frequencies,
 )
 from ase_continuousp.search.dedupe import equivalence_classes
+from ase_continuousp.search.jobs import refine_all
 from ase_continuousp.search.rank import Ranked, Ranking, ranking_of_model
-from ase_continuousp.search.refine import Refined, anneal_settings, refine_all
+from ase_continuousp.search.refine import Refined, anneal_settings
 from ase_continuousp.search.sources import Sources, read_priors, sources_of_model
 from ase_continuousp.search.standard import standardized
 from ase_continuousp.search.symmetry import SYMPREC

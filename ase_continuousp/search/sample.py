@@ -13,7 +13,8 @@ from ase_continuousp.sampling.paper import PaperSampler, check_preset
 from ase_continuousp.search.arguments import check_count, check_seed
 from ase_continuousp.search.candidates import atoms_of
 from ase_continuousp.search.composition import check_elements, parse_formula
-from ase_continuousp.search.refine import Refined, anneal_settings, refine_all
+from ase_continuousp.search.jobs import refine_all
+from ase_continuousp.search.refine import Refined, anneal_settings
 from ase_continuousp.search.sources import sources_of_model
 from ase_continuousp.search.within import no_fit
 from ase_continuousp.starts import StartCrystal

@@ -6,7 +6,8 @@ import numpy as np
 
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.model.checkpoint import TrainedModel
-from ase_continuousp.search.refine import anneal_settings, refine_all
+from ase_continuousp.search.jobs import refine_all
+from ase_continuousp.search.refine import anneal_settings
 from ase_continuousp.search.sources import sources_of_model
 
 
