@@ -8,7 +8,7 @@ from ase_continuousp.io import from_atoms
 from ase_continuousp.model import _rows
 from ase_continuousp.model._layer import FusedLayer
 from ase_continuousp.model.continuous import ContinuousEnergy, soft_norm
-from ase_continuousp.model.derivatives import ModelEnergy
+from ase_continuousp.model.derivatives import AutogradEnergy
 from ase_continuousp.model.pairs import Graph, TorchPairs
 from ase_continuousp.neighborlist import search
 from tests import strategies
@@ -41,9 +41,9 @@ def test_energies_forces_and_stress_equal_plain_torch(dtype, n_layers, monkeypat
     monkeypatch.setattr(FusedLayer, "apply", lambda *a: calls.append(1) or apply(*a))
     crystals = made_crystals()
     options = {"n_layers": n_layers, "dtype": dtype}
-    fused = ModelEnergy(made_network(**options), dtype=dtype)(crystals)
+    fused = AutogradEnergy(made_network(**options), dtype=dtype)(crystals)
     assert len(calls) == n_layers
-    plain = ModelEnergy(made_network(**options, plain=True), dtype=dtype)(crystals)
+    plain = AutogradEnergy(made_network(**options, plain=True), dtype=dtype)(crystals)
     assert len(calls) == n_layers
     tolerance = 100 * torch.finfo(dtype).eps
     for name in ("energy", "energies", "forces", "stress"):

@@ -145,7 +145,7 @@ def forward(
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def backward(  # noqa: C901 - one visit of a pair does everything
+def backward(
     first: Any,
     half: Any,
     j_p: Any,
@@ -163,7 +163,7 @@ def backward(  # noqa: C901 - one visit of a pair does everything
     gc_axg: Any,
     gw_kq: Any,
 ) -> None:
-    """Gradients with respect to pair vectors, to what the atoms send and to control points."""
+    """Add gradients with respect to pair vectors, what the atoms send and control points."""
     n_f, n_g, n_c, n_q = gm_af.shape[1], gv_axg.shape[2], c_axg.shape[2], w_kq.shape[1]
     n_z = z_aq.shape[1]
     step = N_BYTES // w_kq.itemsize
@@ -179,9 +179,6 @@ def backward(  # noqa: C901 - one visit of a pair does everything
             d = np.sqrt(x * x + y * y + z * z)
             k, t = _knot(d, spacing, n_intervals)
             if k < 0:
-                if wants_u:
-                    for e in range(3):
-                        gu_hx[h, e] = zero
                 continue
             s0, s1, s2, s3 = _weights(t, one)
             h0, h1, h2, h3 = _slopes(t, spacing, one)
@@ -250,6 +247,6 @@ def backward(  # noqa: C901 - one visit of a pair does everything
                 # The splines are even in d, so the slope over d has a limit at d = 0, and the
                 # product with u vanishes there.
                 ratio = total(slope) / d if d > zero else zero
-                gu_hx[h, 0] = total(gx) + ratio * x
-                gu_hx[h, 1] = total(gy) + ratio * y
-                gu_hx[h, 2] = total(gz) + ratio * z
+                gu_hx[h, 0] += total(gx) + ratio * x
+                gu_hx[h, 1] += total(gy) + ratio * y
+                gu_hx[h, 2] += total(gz) + ratio * z

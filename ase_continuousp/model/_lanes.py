@@ -9,6 +9,7 @@ positions in a flat array. Rows must be multiples of 64 bytes.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]
@@ -48,6 +49,17 @@ def load(typing: Any, array: Any, start: Any) -> Any:
         return value
 
     return Lanes(array.dtype)(array, types.intp), generate
+
+
+@intrinsic
+def get(typing: Any, array: Any, start: Any) -> Any:
+    """Return one number of the flattened C array."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array_value = make_array(signature.args[0])(context, builder, arguments[0])
+        return builder.load(builder.gep(array_value.data, [arguments[1]]))
+
+    return array.dtype(array, types.intp), generate
 
 
 @intrinsic
@@ -129,3 +141,52 @@ def total(typing: Any, x: Any) -> Any:
         return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
 
     return x.dtype(x), generate
+
+
+@intrinsic
+def exp(typing: Any, x: Any) -> Any:
+    """Return the exponential of lanes; not for functions compiled with fastmath."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vector, is_single = arguments[0].type, x.dtype.bitwidth == 32
+        n_bits, bias, limit, degree = (23, 127, 87.0, 7) if is_single else (52, 1023, 708.0, 13)
+        whole = ir.VectorType(ir.IntType(x.dtype.bitwidth), vector.count)
+
+        def constant(value: float) -> Any:
+            return ir.Constant(vector, [value] * vector.count)
+
+        value = arguments[0]
+        for bound, order in ((-limit, "<"), (limit, ">")):  # NaN is neither
+            beyond = builder.fcmp_ordered(order, value, constant(bound))
+            value = builder.select(beyond, constant(bound), value)
+        # exp(x) = 2^n exp(r) with |r| <= log(2)/2. In the last bits of a number of this size, n
+        # stands as an integer.
+        large = constant(1.5 * 2.0**n_bits)
+        shifted = builder.fadd(builder.fmul(value, constant(1.0 / math.log(2.0))), large)
+        n = builder.fsub(shifted, large)
+        short = 0.693359375  # log(2) in two parts: products with this one are exact
+        r = builder.fsub(value, builder.fmul(n, constant(short)))
+        r = builder.fsub(r, builder.fmul(n, constant(math.log(2.0) - short)))
+        made = constant(1.0 / math.factorial(degree))
+        for k in range(degree - 1, -1, -1):
+            product = builder.fmul(made, r, flags=("contract",))
+            made = builder.fadd(product, constant(1.0 / math.factorial(k)), flags=("contract",))
+        power = builder.shl(
+            builder.bitcast(shifted, whole), ir.Constant(whole, [n_bits] * vector.count)
+        )
+        power = builder.add(power, ir.Constant(whole, [bias << n_bits] * vector.count))
+        return builder.fmul(made, builder.bitcast(power, vector))
+
+    return x(x), generate
+
+
+@intrinsic
+def div(typing: Any, x: Any, y: Any) -> Any:
+    """Return x / y, where y is lanes and x lanes or a number of the same type."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        y_value = arguments[1]
+        x_value = _spread(context, builder, signature.args[0], arguments[0], y_value.type)
+        return builder.fdiv(x_value, y_value, flags=_FLAGS)
+
+    return y(x if isinstance(x, Lanes) else y.dtype, y), generate

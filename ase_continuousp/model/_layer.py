@@ -108,7 +108,7 @@ class FusedLayer(torch.autograd.Function):
             m, sums, z, r_w, gx.numpy(), gw.numpy(), gm.numpy(), gsums.numpy(), gz.numpy()
         )
         wants_u, wants_w = needs[3], needs[9]
-        gu, gc = gs.new_empty(u.shape), gs.new_zeros(c.shape)
+        gu, gc = gs.new_zeros(u.shape), gs.new_zeros(c.shape)
         g_filters = gs.new_zeros(filters.shape)
         _kernels.backward(
             graph.half_first.numpy(), graph.half.numpy(), graph.j.numpy(),

@@ -61,8 +61,19 @@ def log_length_features(lengths: Tensor) -> Tensor:
     >>> log_length_features(torch.tensor([1.5]))[0, 0].item()
     1.0
     """
-    centers = torch.linspace(math.log(1.5), math.log(4.5), 12, dtype=lengths.dtype).to(
-        lengths.device  # made on the host: the same numbers everywhere
-    )
+    # made on the host: the same numbers everywhere
+    centers = log_length_centers(lengths.dtype).to(lengths.device)
     spacing = math.log(3.0) / 11
     return torch.exp(-0.5 * ((lengths.log()[:, None] - centers) / spacing) ** 2)
+
+
+def log_length_centers(dtype: torch.dtype) -> Tensor:
+    """Return the centers of `log_length_features` in log ℓ.
+
+    Examples
+    --------
+    >>> import torch
+    >>> len(log_length_centers(torch.float64))
+    12
+    """
+    return torch.linspace(math.log(1.5), math.log(4.5), 12, dtype=dtype)

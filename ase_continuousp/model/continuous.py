@@ -119,7 +119,7 @@ class ContinuousEnergy(nn.Module):
         s = s + self.length(log_length_features(lengths).to(dtype))[graph.crystal_index]
         v = s.new_zeros((len(s), 3, 0))
         matrix: Tensor = self.filter_matrix  # type: ignore[assignment]
-        is_fused = isinstance(pairs, FusedPairs) and self._fills_lanes(dtype)
+        is_fused = isinstance(pairs, FusedPairs) and self.fills_lanes()
         for layer in self.layers:
             if is_fused:
                 s, v = layer.fused(  # type: ignore[operator]
@@ -130,7 +130,9 @@ class ContinuousEnergy(nn.Module):
         energies: Tensor = self.readout(self.norm(s))[:, 0]
         return energies
 
-    def _fills_lanes(self, dtype: torch.dtype) -> bool:
+    def fills_lanes(self) -> bool:
+        """Tell whether scalars and vectors of an atom are whole lanes (see `_lanes`)."""
+        dtype = self.embedding.weight.dtype
         sizes = (self.hyperparameters[name] for name in ("channels", "vector_channels"))
         return all(size * dtype.itemsize % N_BYTES == 0 for size in sizes)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,8 +12,12 @@ from torch import Tensor
 
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.energy_function import Evaluation
+from ase_continuousp.model.inference import Inference
 from ase_continuousp.model.pairs import Graph
 from ase_continuousp.neighborlist import search
+
+# Atoms for which a thread of their own does not pay.
+_FEW = 64
 
 
 class Network(Protocol):
@@ -25,7 +30,7 @@ class Network(Protocol):
         ...
 
 
-class ModelEnergy:
+class AutogradEnergy:
     """A network as an energy function: neighbor search, energy, forces and stress in one call.
 
     With r(ε) = r (1 + ε) and L(ε) = L (1 + ε), ε symmetric: forces −∂E/∂r and stress
@@ -49,7 +54,7 @@ class ModelEnergy:
     >>> from ase_continuousp.model.continuous import ContinuousEnergy
     >>> network = ContinuousEnergy(channels=8, vector_channels=4)
     >>> po = Crystals.single([[0, 0, 0]], [[3, 0, 0], [0, 3, 0], [0, 0, 3]], [84])
-    >>> found = ModelEnergy(network, dtype=torch.float64)(po)
+    >>> found = AutogradEnergy(network, dtype=torch.float64)(po)
     >>> found.forces.shape, found.stress.shape
     ((1, 3), (1, 3, 3))
     """
@@ -69,7 +74,7 @@ class ModelEnergy:
 
     def __call__(self, crystals: Crystals) -> Evaluation:
         """Return energies, forces and stress of every crystal."""
-        fixed = None if self.length is None else np.full(crystals.n_crystals, self.length)
+        fixed = self._fixed(crystals)
         lengths = crystals.lengths if fixed is None else fixed
         neighbors = search(crystals, self.network.cutoff_ratio * lengths)
         graph = Graph.of(crystals, neighbors, self.dtype, self.device)
@@ -78,13 +83,91 @@ class ModelEnergy:
         positions = torch.from_numpy(crystals.positions).to(self.device)
         cells = torch.from_numpy(crystals.cells).to(self.device)
         energies, grad_positions, virial = differentiate(self.network, graph, positions, cells)
-        per_crystal = np.add.reduceat(energies, crystals.offsets[:-1])
+        return _evaluation(crystals, energies, grad_positions, virial)
+
+    def _fixed(self, crystals: Crystals) -> Any:
+        return None if self.length is None else np.full(crystals.n_crystals, self.length)
+
+
+class ModelEnergy(AutogradEnergy):
+    """The same by hand-written derivatives where there are some: on the CPU, for `Inference`.
+
+    As many threads as torch has share the crystals of a batch; what they find does not depend on
+    their number, to the last bit. The weights are those that the network has when it is made.
+
+    Parameters
+    ----------
+    network, dtype, device, length
+        As for `AutogradEnergy`.
+
+    Examples
+    --------
+    >>> from ase_continuousp.crystals import Crystals
+    >>> from ase_continuousp.model.continuous import ContinuousEnergy
+    >>> network = ContinuousEnergy(channels=16, vector_channels=16)
+    >>> po = Crystals.single([[0, 0, 0]], [[3, 0, 0], [0, 3, 0], [0, 0, 3]], [84])
+    >>> ModelEnergy(network)(po).forces.shape
+    (1, 3)
+    """
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        length: float | None = None,
+    ) -> None:
+        super().__init__(network, dtype=dtype, device=device, length=length)
+        self._inference: Inference | None = None
+        if self.device.type == "cpu" and Inference.takes(network):
+            self._inference = Inference(self.network)
+
+    def __call__(self, crystals: Crystals) -> Evaluation:
+        """Return energies, forces and stress of every crystal."""
+        if self._inference is None:
+            return super().__call__(crystals)
+        parts = shares(crystals.counts, torch.get_num_threads())
+        if len(parts) == 1:
+            return self._infer(crystals)
+        with ThreadPoolExecutor(len(parts)) as pool:
+            found = list(pool.map(self._infer, [crystals.select(part) for part in parts]))
         return Evaluation(
-            energy=per_crystal,
-            energies=energies,
-            forces=-grad_positions,
-            stress=virial / crystals.volumes[:, None, None],
-        )
+            *(np.concatenate([getattr(part, field.name) for part in found])
+              for field in fields(Evaluation))
+        )  # fmt: skip
+
+    def _infer(self, crystals: Crystals) -> Evaluation:
+        assert self._inference is not None
+        fixed = self._fixed(crystals)
+        lengths = crystals.lengths if fixed is None else fixed
+        pairs = search(crystals, self.network.cutoff_ratio * lengths, half=True)
+        return _evaluation(crystals, *self._inference(crystals, pairs, fixed))
+
+
+def shares(counts: Any, n_threads: int) -> list[Any]:
+    """Return the crystals of each thread: runs of about as many atoms, none of very few.
+
+    Examples
+    --------
+    >>> [part.tolist() for part in shares([50, 100, 20, 90], 2)]
+    [[0, 1], [2, 3]]
+    >>> len(shares([4, 3, 5], 2))
+    1
+    """
+    ends = np.cumsum(counts)
+    n_parts = min(n_threads, len(ends), max(1, int(ends[-1]) // _FEW)) if len(ends) else 1
+    bounds = np.searchsorted(ends, ends[-1:] * np.arange(1, n_parts) / n_parts)
+    return [part for part in np.split(np.arange(len(ends)), bounds + 1) if len(part)]
+
+
+def _evaluation(crystals: Crystals, energies: Any, gradient: Any, virial: Any) -> Evaluation:
+    return Evaluation(
+        energy=np.add.reduceat(energies, crystals.offsets[:-1]),
+        energies=energies,
+        forces=-gradient,
+        stress=virial / crystals.volumes[:, None, None],
+    )
 
 
 def differentiate(

@@ -1,0 +1,278 @@
+"""The default energy on the CPU, there and back without a graph of operations.
+
+What calculators and samplers call. The passes are those of training (`_rows`, `_kernels`) and
+`_product`; between two passes over pairs, rows go through everything in blocks that stay in the
+cache.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ase_continuousp.crystals import Crystals
+from ase_continuousp.model import _inference, _kernels, _rows
+from ase_continuousp.model._product import Product, aligned
+from ase_continuousp.model._room import Array, Kept, Room, Rooms
+from ase_continuousp.model.basis import log_length_centers
+from ase_continuousp.model.continuous import ContinuousEnergy
+from ase_continuousp.model.fused_pairs import FusedPairs
+from ase_continuousp.neighborlist import Neighbors
+
+Floats = NDArray[np.float64]
+
+
+class Inference:
+    """Energies, ∂E/∂r and ∂E/∂ε of a `ContinuousEnergy` by hand-written derivatives.
+
+    Its filters need no table: they are cubic splines. Differentiating the network itself
+    (`derivatives.differentiate`) is the oracle.
+
+    Parameters
+    ----------
+    network : ContinuousEnergy
+        On the CPU; its weights are copied. Its rows must be whole lanes
+        (`ContinuousEnergy.fills_lanes`).
+
+    Examples
+    --------
+    >>> from ase_continuousp.crystals import Crystals
+    >>> from ase_continuousp.neighborlist import search
+    >>> network = ContinuousEnergy(channels=16, vector_channels=16)
+    >>> po = Crystals.single([[0, 0, 0]], [[3, 0, 0], [0, 3, 0], [0, 0, 3]], [84])
+    >>> pairs = search(po, network.cutoff_ratio * po.lengths, half=True)
+    >>> energies, gradient, virial = Inference(network)(po, pairs)
+    >>> energies.shape, gradient.shape, virial.shape
+    ((1,), (1, 3), (1, 3, 3))
+    """
+
+    @staticmethod
+    def takes(network: torch.nn.Module) -> bool:
+        """Tell whether this is a network with whole lanes and the usual passes over pairs."""
+        return (
+            isinstance(network, ContinuousEnergy)
+            and isinstance(network.pairs, FusedPairs)
+            and network.fills_lanes()
+        )
+
+    def __init__(self, network: ContinuousEnergy) -> None:
+        hide: Any = network.readout[0]
+        out: Any = network.readout[2]
+        self._embedding = _array(network.embedding.weight)
+        self._dtype: Any = self._embedding.dtype.type
+        self._by_length = _array(network.length.weight.t())
+        self._centers = log_length_centers(torch.float64).numpy()
+        self._gain = _array(network.norm.weight)
+        self._hide = _product(hide.weight, hide.bias)
+        self._out = _array(torch.cat([out.weight[0], out.bias]))
+        self._spacing = self._dtype(network.spacing)
+        self._epsilon = self._dtype(network.norm.eps)
+        sizes = network.hyperparameters
+        self._n_f, self._n_g = int(sizes["channels"]), int(sizes["vector_channels"])
+        matrix: Any = network.filter_matrix
+        self._layers = [
+            _Layer.of(layer, matrix.to(network.embedding.weight.dtype)) for layer in network.layers
+        ]
+        self._rooms = Rooms(self._n_f, self._n_g, len(self._layers), self._dtype)
+
+    def __call__(
+        self, crystals: Crystals, pairs: Neighbors, lengths: Floats | None = None
+    ) -> tuple[Floats, Floats, Floats]:
+        """Return energies of atoms, ∂E/∂r [1/Å] and ∂E/∂ε.
+
+        Parameters
+        ----------
+        crystals : Crystals
+        pairs : Neighbors
+            Each pair once.
+        lengths : (n_crystals,) array, optional [Å]
+            What stands for ℓ of the cells.
+        """
+        follows = lengths is None
+        length_b = crystals.lengths if lengths is None else lengths
+        offsets, crystal = crystals.offsets, crystals.crystal_index
+        u = np.empty((pairs.n_pairs, 3), self._dtype)
+        _inference.vectors(
+            crystals.positions, crystals.cells, crystal, length_b, pairs.first, pairs.j, pairs.S, u
+        )
+        batch = _Batch(
+            crystal, crystals.counts.astype(self._dtype),
+            (pairs.first, np.arange(pairs.n_pairs), pairs.j), u, np.zeros_like(u),
+        )  # fmt: skip
+        room = self._rooms.room(crystals.n_atoms, crystals.n_crystals)
+        _inference.embed(
+            crystals.numbers, offsets, length_b, self._embedding, self._by_length, self._centers,
+            room.kept[0].s,
+        )  # fmt: skip
+        for k, layer in enumerate(self._layers):
+            self._go_through(layer, room, room.kept[k], room.kept[k + 1], batch)
+        energies = self._read(room, batch)
+        room.gv[:] = 0
+        gv = room.kept[-1].v
+        for k in range(len(self._layers) - 1, -1, -1):
+            self._go_back(self._layers[k], room, room.kept[k], gv, batch)
+            gv = room.gv
+        gradient, virial = np.empty((crystals.n_atoms, 3)), np.empty((crystals.n_crystals, 3, 3))
+        _inference.collect(
+            pairs.first, pairs.j, u, batch.gu, crystal, length_b, follows, gradient, virial
+        )
+        if follows:
+            _inference.follow(offsets, length_b, self._by_length, self._centers, room.gs, virial)
+        return energies, gradient, virial
+
+    def _go_through(self, layer: _Layer, room: Room, kept: Kept, then: Kept, batch: _Batch) -> None:
+        n_f, n_g = self._n_f, self._n_g
+        room.means[:] = 0
+        for part in room.parts:
+            x = room.x[part]
+            _rows.norm(
+                kept.s[part], layer.gain, self._epsilon, batch.crystal[part], x, kept.r_n[part],
+                room.means,
+            )  # fmt: skip
+            layer.send.there(x, kept.z[part], begin=n_f + n_g)
+            if layer.carry is not None:
+                soft = room.wide(part, 3 * n_g)
+                _rows.soften(kept.v[part], kept.r_v[part], soft.reshape(-1, 3, n_g))
+                layer.carry.there(soft.reshape(-1, n_g), kept.c[part].reshape(-1, n_g))
+        kept.m[:] = 0
+        kept.sums[:] = 0
+        _kernels.forward(
+            *batch.pairs, batch.u, kept.z, kept.c, layer.filters, self._spacing, kept.m, kept.sums
+        )
+        _inference.divide(room.means, batch.counts)
+        layer.mean.there(room.means, room.shared)
+        for part in room.parts:
+            x, t, h, d = room.x[part], kept.t[part], kept.h[part], kept.d[part]
+            gated = room.wide(part, 3 * n_g)
+            _rows.gate(
+                kept.m[part], kept.sums[part], kept.z[part], x, gated.reshape(-1, 3, n_g),
+                kept.r_w[part],
+            )  # fmt: skip
+            layer.angle.there(gated.reshape(-1, n_g), t.reshape(-1, t.shape[2]))
+            _rows.angle(t, n_f, n_g, x)
+            layer.mix.there(x, h)
+            _rows.spread(room.shared, batch.crystal[part], h)
+            y = room.wide(part, n_f)
+            _inference.silu(h, y)
+            layer.update.there(y, d)
+            _rows.update(kept.s[part], kept.v[part], d, t, then.s[part], then.v[part])
+
+    def _read(self, room: Room, batch: _Batch) -> Floats:
+        """Return energies of atoms; their gradient is written to the room."""
+        s, n_f = room.kept[-1].s, self._n_f
+        energies = np.empty(len(s))
+        room.means[:] = 0
+        for part in room.parts:
+            x, gn, h = room.wide(part, n_f), room.narrow(part, n_f), room.gs_new[part]
+            r, crystal = room.kept[0].r_n[part], batch.crystal[part]
+            r = np.empty_like(r)
+            _rows.norm(s[part], self._gain, self._epsilon, crystal, x, r, room.shared)
+            self._hide.there(x, h)
+            _inference.silu(h, x)
+            _inference.read(x, self._out, energies[part])
+            _inference.silu_gradient(h, x)
+            self._hide.back(x, gn)
+            none = room.zeros[: len(x)]
+            _rows.norm_gradient(
+                s[part], self._gain, r, crystal, gn, none, room.means, none, room.gs[part],
+                room.ggain,
+            )  # fmt: skip
+        return energies
+
+    def _go_back(self, layer: _Layer, room: Room, kept: Kept, gv: Array, batch: _Batch) -> None:
+        """From the gradient after a layer to that before, both in the room."""
+        n_f, n_g = self._n_f, self._n_g
+        room.shared[:] = 0
+        room.gz[:] = 0
+        for part in room.parts:
+            gx, gh, d, t = room.x[part], room.gs_new[part], kept.d[part], kept.t[part]
+            gd, gt = room.narrow(part, d.shape[1]), room.wide(part, 3 * t.shape[2]).reshape(t.shape)
+            _rows.update_gradient(room.gs[part], gv[part], d, t, gd, gt)
+            layer.update.back(gd, gh)
+            _inference.silu_gradient(kept.h[part], gh)
+            _rows.gather(gh, batch.crystal[part], room.shared)
+            layer.mix.back(gh, gx)
+            _rows.angle_gradient(t, n_f, n_g, gx, gt)
+            gw = room.narrow(part, 3 * n_g)
+            layer.angle.back(gt.reshape(-1, t.shape[2]), gw.reshape(-1, n_g))
+            _rows.gate_gradient(
+                kept.m[part], kept.sums[part], kept.z[part], kept.r_w[part], gx,
+                gw.reshape(-1, 3, n_g), room.gm[part], room.gsums[part], room.gz[part],
+            )  # fmt: skip
+        gc = kept.c if layer.carry is None else room.gc
+        gc[:] = 0
+        _kernels.backward(
+            *batch.pairs, batch.u, kept.z, kept.c, layer.filters, self._spacing, room.gm,
+            room.gsums, True, False, batch.gu, room.gz, gc, layer.filters,
+        )  # fmt: skip
+        layer.mean.back(room.shared, room.means)
+        _inference.divide(room.means, batch.counts)
+        for part in room.parts:
+            if layer.carry is not None:
+                gsoft, old = room.wide(part, 3 * n_g), room.gv[part]
+                layer.carry.back(gc[part].reshape(-1, n_g), gsoft.reshape(-1, n_g))
+                _rows.soften_gradient(
+                    kept.v[part], kept.r_v[part], gsoft.reshape(-1, 3, n_g), old, old
+                )
+            gn = room.narrow(part, n_f)
+            layer.send.back(room.gz[part], gn)
+            _rows.norm_gradient(
+                kept.s[part], layer.gain, kept.r_n[part], batch.crystal[part], gn, room.x[part],
+                room.means, room.gs[part], room.gs_new[part], room.ggain,
+            )  # fmt: skip
+        room.gs, room.gs_new = room.gs_new, room.gs
+
+
+class _Batch(NamedTuple):
+    """Crystal of each atom, atoms of each crystal, pairs, their vectors and those's gradient."""
+
+    crystal: NDArray[np.int64]
+    counts: Array
+    pairs: tuple[Array, Array, Array]
+    u: Array
+    gu: Array
+
+
+class _Layer(NamedTuple):
+    """Weights of a layer."""
+
+    gain: Array
+    send: Product
+    filters: Array
+    carry: Product | None
+    angle: Product
+    mix: Product
+    mean: Product
+    update: Product
+
+    @classmethod
+    def of(cls, layer: Any, matrix: Any) -> _Layer:
+        angle, update, update_b = layer.angles.weight, layer.update.weight, layer.update.bias
+        if layer.gate is not None:
+            angle = torch.cat([angle, layer.turn.weight])
+            update = torch.cat([update, layer.gate.weight])
+            update_b = torch.cat([update_b, layer.gate.bias])
+        return cls(
+            gain=_array(layer.norm.weight),
+            send=_product(layer.send.weight, layer.send.bias),
+            filters=_array(matrix @ layer.filters),
+            carry=None if layer.carry is None else _product(layer.carry.weight),
+            angle=_product(angle),
+            mix=_product(layer.mix.weight, layer.mix.bias),
+            mean=_product(layer.mix_mean.weight),
+            update=_product(update, update_b),
+        )
+
+
+def _array(tensor: Any) -> Array:
+    values = tensor.detach().numpy()
+    made = aligned(values.size, values.dtype).reshape(values.shape)
+    made[:] = values
+    return made
+
+
+def _product(weight: Any, bias: Any = None) -> Product:
+    return Product(weight.detach().numpy(), None if bias is None else bias.detach().numpy())
