@@ -13,7 +13,8 @@ from ase_continuousp import load_model
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.energy_function import Evaluation
 from ase_continuousp.io import from_atoms
-from ase_continuousp.model import _inference
+from ase_continuousp.model import _inference, derivatives
+from ase_continuousp.model._order import along_curve
 from ase_continuousp.model._product import Product
 from ase_continuousp.model._room import BLOCK
 from ase_continuousp.model.continuous import ContinuousEnergy
@@ -140,6 +141,16 @@ def test_neither_batch_nor_threads_change_a_bit(sizes, n_threads, seed):
 
 
 SINGLE = ModelEnergy(made_network())
+
+
+def test_large_crystals_keep_the_order_of_their_atoms(monkeypatch):
+    crystal = made_crystals((60,))
+    expected = SINGLE(crystal)
+    monkeypatch.setattr(derivatives, "MANY", 50)
+    found = SINGLE(crystal)
+    assert not np.array_equal(along_curve(crystal), np.arange(60))
+    for name in NAMES:
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-4)
 
 
 def test_calls_leave_earlier_results_alone():

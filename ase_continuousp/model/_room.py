@@ -15,8 +15,6 @@ Array = NDArray[Any]
 
 # Rows that go through a chain of passes together: about a megabyte, within usual L2 caches.
 BLOCK = 128
-# A room up to this size is kept for the next call.
-_KEPT_BYTES = 256 << 20
 
 
 class Kept(NamedTuple):
@@ -86,7 +84,7 @@ class Room:
 
 
 class Rooms:
-    """The last room of each thread, if it is not very large."""
+    """The last room of each thread, some 40 kB per atom; new memory would cost a tenth of the time."""
 
     def __init__(self, n_f: int, n_g: int, n_layers: int, dtype: Any) -> None:
         self._arguments = n_f, n_g, n_layers, dtype
@@ -94,12 +92,11 @@ class Rooms:
 
     def room(self, n_atoms: int, n_crystals: int) -> Room:
         """Return room for a batch; its contents are undefined."""
-        key, room = getattr(self._last, "entry", (None, None))
+        key, room = getattr(self._last, "entry", None) or (None, None)
         if room is None or key != (n_atoms, n_crystals):
-            self._last.entry = None, None
+            self._last.entry = room = None  # before the next one is made
             room = Room(n_atoms, n_crystals, *self._arguments)
-            if n_atoms * sum(a.itemsize * a[:1].size for a in room.kept[0]) < _KEPT_BYTES:
-                self._last.entry = (n_atoms, n_crystals), room
+            self._last.entry = (n_atoms, n_crystals), room
         return room
 
     def __reduce__(self) -> Any:

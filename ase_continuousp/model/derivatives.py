@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.energy_function import Evaluation
+from ase_continuousp.model._order import MANY, along_curve
 from ase_continuousp.model.inference import Inference
 from ase_continuousp.model.pairs import Graph
 from ase_continuousp.neighborlist import search
@@ -83,7 +84,7 @@ class AutogradEnergy:
         positions = torch.from_numpy(crystals.positions).to(self.device)
         cells = torch.from_numpy(crystals.cells).to(self.device)
         energies, grad_positions, virial = differentiate(self.network, graph, positions, cells)
-        return _evaluation(crystals, energies, grad_positions, virial)
+        return _evaluation(crystals, energies, grad_positions, virial, crystals.volumes)
 
     def _fixed(self, crystals: Crystals) -> Any:
         return None if self.length is None else np.full(crystals.n_crystals, self.length)
@@ -128,6 +129,8 @@ class ModelEnergy(AutogradEnergy):
         if self._inference is None:
             return super().__call__(crystals)
         parts = shares(crystals.counts, torch.get_num_threads())
+        if crystals.n_crystals == 1 and crystals.n_atoms > MANY:
+            return self._infer_in_order(crystals)
         if len(parts) == 1:
             return self._infer(crystals)
         with ThreadPoolExecutor(len(parts)) as pool:
@@ -137,12 +140,22 @@ class ModelEnergy(AutogradEnergy):
               for field in fields(Evaluation))
         )  # fmt: skip
 
+    def _infer_in_order(self, crystal: Crystals) -> Evaluation:
+        order = along_curve(crystal)
+        found = self._infer(
+            Crystals.single(crystal.positions[order], crystal.cells[0], crystal.numbers[order])
+        )
+        energies, forces = np.empty_like(found.energies), np.empty_like(found.forces)
+        energies[order], forces[order] = found.energies, found.forces
+        return replace(found, energies=energies, forces=forces)
+
     def _infer(self, crystals: Crystals) -> Evaluation:
         assert self._inference is not None
-        fixed = self._fixed(crystals)
-        lengths = crystals.lengths if fixed is None else fixed
+        volumes, fixed = crystals.volumes, self._fixed(crystals)
+        lengths = np.cbrt(volumes / crystals.counts) if fixed is None else fixed
         pairs = search(crystals, self.network.cutoff_ratio * lengths, half=True)
-        return _evaluation(crystals, *self._inference(crystals, pairs, fixed))
+        found = self._inference(crystals, pairs, lengths, fixed is None)
+        return _evaluation(crystals, *found, volumes)
 
 
 def shares(counts: Any, n_threads: int) -> list[Any]:
@@ -161,12 +174,14 @@ def shares(counts: Any, n_threads: int) -> list[Any]:
     return [part for part in np.split(np.arange(len(ends)), bounds + 1) if len(part)]
 
 
-def _evaluation(crystals: Crystals, energies: Any, gradient: Any, virial: Any) -> Evaluation:
+def _evaluation(
+    crystals: Crystals, energies: Any, gradient: Any, virial: Any, volumes: Any
+) -> Evaluation:
     return Evaluation(
         energy=np.add.reduceat(energies, crystals.offsets[:-1]),
         energies=energies,
         forces=-gradient,
-        stress=virial / crystals.volumes[:, None, None],
+        stress=virial / volumes[:, None, None],
     )
 
 

@@ -44,7 +44,7 @@ class Inference:
     >>> network = ContinuousEnergy(channels=16, vector_channels=16)
     >>> po = Crystals.single([[0, 0, 0]], [[3, 0, 0], [0, 3, 0], [0, 0, 3]], [84])
     >>> pairs = search(po, network.cutoff_ratio * po.lengths, half=True)
-    >>> energies, gradient, virial = Inference(network)(po, pairs)
+    >>> energies, gradient, virial = Inference(network)(po, pairs, po.lengths)
     >>> energies.shape, gradient.shape, virial.shape
     ((1,), (1, 3), (1, 3, 3))
     """
@@ -79,7 +79,7 @@ class Inference:
         self._rooms = Rooms(self._n_f, self._n_g, len(self._layers), self._dtype)
 
     def __call__(
-        self, crystals: Crystals, pairs: Neighbors, lengths: Floats | None = None
+        self, crystals: Crystals, pairs: Neighbors, lengths: Floats, follows: bool = True
     ) -> tuple[Floats, Floats, Floats]:
         """Return energies of atoms, ∂E/∂r [1/Å] and ∂E/∂ε.
 
@@ -88,15 +88,15 @@ class Inference:
         crystals : Crystals
         pairs : Neighbors
             Each pair once.
-        lengths : (n_crystals,) array, optional [Å]
-            What stands for ℓ of the cells.
+        lengths : (n_crystals,) array [Å]
+            ℓ of each crystal, or what stands for it.
+        follows : bool
+            Whether these follow the volume, ℓ = (V/N)^(1/3), in ∂E/∂ε.
         """
-        follows = lengths is None
-        length_b = crystals.lengths if lengths is None else lengths
         offsets, crystal = crystals.offsets, crystals.crystal_index
         u = np.empty((pairs.n_pairs, 3), self._dtype)
         _inference.vectors(
-            crystals.positions, crystals.cells, crystal, length_b, pairs.first, pairs.j, pairs.S, u
+            crystals.positions, crystals.cells, crystal, lengths, pairs.first, pairs.j, pairs.S, u
         )
         batch = _Batch(
             crystal, crystals.counts.astype(self._dtype),
@@ -104,7 +104,7 @@ class Inference:
         )  # fmt: skip
         room = self._rooms.room(crystals.n_atoms, crystals.n_crystals)
         _inference.embed(
-            crystals.numbers, offsets, length_b, self._embedding, self._by_length, self._centers,
+            crystals.numbers, offsets, lengths, self._embedding, self._by_length, self._centers,
             room.kept[0].s,
         )  # fmt: skip
         for k, layer in enumerate(self._layers):
@@ -117,10 +117,10 @@ class Inference:
             gv = room.gv
         gradient, virial = np.empty((crystals.n_atoms, 3)), np.empty((crystals.n_crystals, 3, 3))
         _inference.collect(
-            pairs.first, pairs.j, u, batch.gu, crystal, length_b, follows, gradient, virial
+            pairs.first, pairs.j, u, batch.gu, crystal, lengths, follows, gradient, virial
         )
         if follows:
-            _inference.follow(offsets, length_b, self._by_length, self._centers, room.gs, virial)
+            _inference.follow(offsets, lengths, self._by_length, self._centers, room.gs, virial)
         return energies, gradient, virial
 
     def _go_through(self, layer: _Layer, room: Room, kept: Kept, then: Kept, batch: _Batch) -> None:
