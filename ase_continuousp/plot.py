@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from ase import Atoms
 from ase.visualize.plot import plot_atoms
 
+from ase_continuousp.powder import PowderPattern
 from ase_continuousp.sampling.history import RunHistory
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from ase_continuousp.search.candidates import Candidate
 
+_NAMED_PEAKS = 8
 _ON_A_FACE = 0.02  # in fractions of a cell vector: near enough to be drawn on both faces
 
 
@@ -86,6 +88,7 @@ def plot_anneal(candidates: Sequence[Candidate]) -> Figure:
     annealed = [c for c in candidates if len(c.trace) > 1]
     length = max((len(c.trace) for c in annealed), default=2)
     shown = {id(c): c for c in [*candidates[:3], *annealed[:6]]}.values()
+    others = cycle(f"C{n}" for n in range(10) if n != 3)  # C3 marks the first
     for candidate in shown:
         symbol, number = candidate.spacegroup
         rank = next(r for r, c in enumerate(candidates, start=1) if c is candidate)
@@ -102,7 +105,7 @@ def plot_anneal(candidates: Sequence[Candidate]) -> Figure:
             steps,
             trace,
             style,
-            color="C3" if is_best else None,
+            color="C3" if is_best else next(others),
             linewidth=1.8 if is_best else 0.9,
             label=label,
         )
@@ -153,6 +156,54 @@ def plot_run(run: RunHistory | str | Path | Sequence[Atoms]) -> Figure:
         axes.set_ylabel(label)
     panels[1].set_ylim(-0.05, 1.05)
     panels[-1].set_xlabel("step")
+    figure.tight_layout()
+    return figure
+
+
+def plot_powder(pattern: PowderPattern, *, title: str = "") -> Figure:
+    """Return a powder pattern as measured, with its reflections and the names of the strongest.
+
+    Parameters
+    ----------
+    pattern : PowderPattern
+    title : str
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase_continuousp.powder import powder_pattern
+    >>> plot_powder(powder_pattern(bulk("Cu", cubic=True))).axes[0].get_xlabel()
+    '2θ / °  (CuKa)'
+    """
+    figure = _figure((6.0, 3.2))
+    axes = figure.add_subplot()
+    angles = np.linspace(5.0, 90.0, 1701)
+    heights = pattern.profile(angles)
+    scale = 100.0 / max(heights.max(initial=0.0), 1e-12)
+    axes.plot(angles, scale * heights, color="C0", linewidth=1.0)
+    axes.vlines(pattern.two_theta, -6.0, -2.0, color="C3", linewidth=0.6)
+    strongest = np.argsort(-pattern.intensity)[:_NAMED_PEAKS]
+    for k in strongest:
+        x = pattern.two_theta[k]
+        height = scale * pattern.profile(np.array([x]))[0]
+        axes.annotate(
+            pattern.labels[k],
+            (x, height),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="center",
+            fontsize=7,
+        )
+    axes.set_xlim(5.0, 90.0)
+    axes.set_ylim(-8.0, 115.0)
+    axes.set_xlabel(f"2θ / °  ({pattern.radiation})")
+    axes.set_ylabel("intensity / % of strongest")
+    axes.set_title(title)
     figure.tight_layout()
     return figure
 

@@ -35,8 +35,7 @@ def run(
     ] = None,
 ) -> None:
     """Predict crystals of a formula, duplicates merged, best first."""
-    from ase_continuousp import io
-    from ase_continuousp.cli import page
+    from ase_continuousp import io, page
     from ase_continuousp.cli.output import check_text_file, write_text
     from ase_continuousp.plot import check_matplotlib
     from ase_continuousp.search.candidates import Candidate, format_table, write_candidates
@@ -69,7 +68,7 @@ def run(
         rows = [_row(rank, one) for rank, one in enumerate(found, start=1)]
         write_text(json_file, json.dumps({"formula": formula, "candidates": rows}, indent=1))
     if html is not None:
-        write_text(html, page.render(formula, found))
+        write_text(html, page.render(formula, found, model=model, progress=True))
 
 
 def parse_units(text: str) -> list[int]:

@@ -84,6 +84,21 @@ def write_cif_file(path: Path, images: Sequence[Atoms]) -> None:
         write_cif(file, [_right_handed(image) for image in images], wrap=False)
 
 
+def cif_text(atoms: Atoms) -> str:
+    """Return a crystal as the text of a CIF: P 1, all sites as given and in full precision.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase_continuousp.io import from_cif_text
+    >>> from_cif_text(cif_text(bulk("Cu"))).numbers.tolist()
+    [29]
+    """
+    buffer = io.BytesIO()
+    write_cif(buffer, [_right_handed(atoms)], wrap=False)
+    return buffer.getvalue().decode("utf-8")
+
+
 def _check_occupancies(block: CIFBlock) -> None:
     occupancies = block.get("_atom_site_occupancy")
     labels = block.get("_atom_site_label") or block.get("_atom_site_type_symbol")
