@@ -48,7 +48,7 @@ setup-demo:
 	$(call setup,report$(comma)search)
 
 setup-test:
-	$(call setup,report$(comma)search$(comma)test)
+	$(call setup,data$(comma)report$(comma)search$(comma)test)
 
 demo: setup-demo
 	@mkdir -p demo

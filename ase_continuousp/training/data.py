@@ -3,43 +3,102 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
 import logging
 import os
+import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
+from filelock import FileLock
+from platformdirs import user_cache_path
 from tqdm import tqdm
 
-from ase_continuousp import io
 from ase_continuousp.crystals import Crystals
+from ase_continuousp.io.rows import ending_of, files_of, iterate_rows, open_data
+from ase_continuousp.training.parsing import parse_rows
+from ase_continuousp.training.store import CrystalStore, StoreWriter
 
 _log = logging.getLogger(__name__)
-_ARRAYS = ("positions", "cells", "numbers", "offsets")
-_VERSION = b"1"  # raised when the parsed form changes, so that old caches are not read
+_VERSION = b"2"  # raised when the parsed form changes, so that old caches are not read
+_BLOCK = 1 << 20
+
+
+def open_crystals(
+    path: str | os.PathLike[str], *, processes: int = 1, progress: bool = False
+) -> CrystalStore:
+    """Open the crystals of a data file or folder; what is not selected stays on the disk.
+
+    The first time, rows are read one after the other, parsed, checked, and written to a cache; bad
+    ones are left out and listed in ``bad``. Later the cache is used, whatever the file is called
+    then. Several processes may open the same file: one of them parses it.
+
+    Cost: about 1 ms per CIF on the first read; later the file is only hashed.
+
+    Parameters
+    ----------
+    path : path
+        Formats: :func:`ase_continuousp.io.rows.iterate_rows`.
+    processes : int
+        Worker processes that parse.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    CrystalStore
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    OSError
+        If the cache cannot be written.
+    ValueError
+        If the file is broken as a whole or holds no row.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from ase.build import bulk
+    >>> with TemporaryDirectory() as folder:
+    ...     bulk("NaCl", "rocksalt", a=5.64).write(f"{folder}/salt.extxyz")
+    ...     open_crystals(f"{folder}/salt.extxyz").select([0]).numbers.tolist()
+    [11, 17]
+    """
+    source = Path(path)
+    if not source.exists():
+        raise FileNotFoundError(f"data file not found: {source}")
+    folder = cache_folder()
+    cache = folder / f"crystals-{_content_hash(source)}"
+    if not cache.is_dir():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # A process that died holds no lock; what it left is overwritten.
+            with FileLock(folder / f"{cache.name}.lock"):
+                if not cache.is_dir():
+                    _fill(cache, source, processes, progress)
+        except OSError as error:
+            raise OSError(
+                f"parsed crystals cannot be written to {folder}: {error.strerror or error}; "
+                "set ASE_CONTINUOUSP_CACHE to a folder with room"
+            ) from error
+    return CrystalStore(cache, str(source))
 
 
 def read_crystals(
     path: str | os.PathLike[str], *, processes: int = 1, progress: bool = False
 ) -> Crystals:
-    """Return all crystals of a training file, from the cache if it was parsed before.
-
-    Cost: about 1 ms per CIF on the first read, nothing to speak of later. The cache lies in
-    ``$ASE_CONTINUOUSP_CACHE``, else in the user's cache folder.
+    """Return all crystals of a data file, in memory; no row may be bad.
 
     Parameters
     ----------
     path : path
-        A CSV file (plain or gzip) with a column ``cif``, or any format that
-        :func:`ase_continuousp.io.read_atoms` reads (extxyz, traj, ase.db, CIF).
     processes : int
-        Worker processes that parse CIFs.
+        Worker processes that parse. More than one needs a script with the usual
+        ``if __name__ == "__main__"`` guard.
     progress : bool
         Show a progress bar.
 
@@ -52,8 +111,7 @@ def read_crystals(
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file holds no crystal, has no ``cif`` column, or a crystal is disordered; the
-        message names the row.
+        As :func:`open_crystals`, and if a row is bad; the message names the row.
 
     Examples
     --------
@@ -64,24 +122,19 @@ def read_crystals(
     ...     read_crystals(f"{folder}/salt.extxyz").numbers.tolist()
     [11, 17]
     """
-    source = Path(path)
-    if not source.is_file():
-        raise FileNotFoundError(f"data file not found: {source}")
-    cache = cache_folder() / f"crystals-{_content_hash(source)}.npz"
-    if cache.is_file():
-        with np.load(cache) as stored:
-            return Crystals(**{name: stored[name] for name in _ARRAYS})
-    crystals = _parse(source, processes, progress)
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    temporary = cache.with_name(f"{cache.stem}.{os.getpid()}.tmp.npz")
-    np.savez(temporary, **{name: getattr(crystals, name) for name in _ARRAYS})
-    os.replace(temporary, cache)
-    _log.info("parsed %d crystals of %s into %s", len(crystals), source, cache)
-    return crystals
+    store = open_crystals(path, processes=processes, progress=progress)
+    if store.bad:
+        first, others = store.bad[0], len(store.bad) - 1
+        also = f" (and {others} more bad rows)" if others else ""
+        raise ValueError(f"data: row {first.row} of {path}: {first.reason}{also}")
+    return store.all()
 
 
 def cache_folder() -> Path:
-    """Return the folder in which parsed training files are kept.
+    """Return the folder in which parsed data files are kept.
+
+    ``$ASE_CONTINUOUSP_CACHE``, else where the platform keeps a user's caches (on Linux
+    ``$XDG_CACHE_HOME`` or ``~/.cache``).
 
     Examples
     --------
@@ -89,26 +142,7 @@ def cache_folder() -> Path:
     'ase-continuousp'
     """
     chosen = os.environ.get("ASE_CONTINUOUSP_CACHE")
-    if chosen:
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "ase-continuousp"
-
-
-def read_cif_column(path: str | os.PathLike[str]) -> list[str]:
-    """Return the CIF texts of a CSV file, plain or gzip.
-
-    Raises
-    ------
-    ValueError
-        If there is no column ``cif`` or no row.
-    """
-    found = read_columns(path, ["cif"])
-    if "cif" not in found:
-        raise ValueError(f"data: {path} must have a column 'cif', found {column_names(path)}")
-    if not found["cif"]:
-        raise ValueError(f"data: {path} holds no row")
-    return found["cif"]
+    return Path(chosen) if chosen else user_cache_path("ase-continuousp", appauthor=False)
 
 
 def read_columns(path: str | os.PathLike[str], names: Sequence[str]) -> dict[str, list[str]]:
@@ -128,48 +162,40 @@ def column_names(path: str | os.PathLike[str]) -> list[str]:
 @contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[csv.DictReader[str]]:
     csv.field_size_limit(sys.maxsize)  # CIFs of large cells
-    source = Path(path)
-    open_text = gzip.open if source.suffix == ".gz" else open
-    with open_text(source, "rt", newline="", encoding="utf-8") as stream:
+    with open_data(Path(path)) as stream:
         yield csv.DictReader(stream)
 
 
-def _parse(source: Path, processes: int, progress: bool) -> Crystals:
-    name = source.name.removesuffix(".gz")
-    if not name.endswith(".csv"):
-        atoms = io.read_atoms(source, ":")
-        if not atoms:
-            raise ValueError(f"data: {source} holds no crystal")
-        return io.from_atoms(atoms)
-    texts = read_cif_column(source)
-    if processes > 1 and len(texts) > 1000:
-        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-            parsed = list(_tracked(pool.map(_try_cif, texts, chunksize=200), len(texts), progress))
-    else:
-        parsed = list(_tracked(map(_try_cif, texts), len(texts), progress))
-    for row, result in enumerate(parsed):
-        if isinstance(result, str):
-            raise ValueError(f"data: row {row} of {source}: {result}")
-    return Crystals.concatenate([result for result in parsed if isinstance(result, Crystals)])
-
-
-def _try_cif(text: str) -> Crystals | str:
-    # Errors travel as text: the row number is known only to the caller.
+def _fill(cache: Path, source: Path, processes: int, progress: bool) -> None:
+    """Parse a file into a folder beside the cache, and give it the cache's name when complete."""
+    draft = cache.with_name(f"{cache.name}.tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
     try:
-        return io.from_cif_text(text)
-    except ValueError as error:
-        return str(error)
-
-
-def _tracked(
-    results: Iterable[Crystals | str], total: int, progress: bool
-) -> Iterator[Crystals | str]:
-    return iter(tqdm(results, total=total, desc="parsing", disable=not progress, unit="crystal"))
+        bar = tqdm(desc=f"parsing {source.name}", disable=not progress, unit="row")
+        with bar, StoreWriter(draft) as writer:
+            for chunk in parse_rows(iterate_rows(source), processes=processes):
+                writer.add(chunk)
+                bar.update(chunk.n_rows)
+            writer.finish(str(source))
+        store = CrystalStore(draft)
+        if not store.n_rows:
+            raise ValueError(f"data: {source} holds no row")
+        _log.info("parsed %d of %d rows of %s into %s", len(store), store.n_rows, source, cache)
+        os.replace(draft, cache)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
 
 
 def _content_hash(path: Path) -> str:
     digest = hashlib.sha256(_VERSION)
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
+    # The ending says how the content is read.
+    digest.update(ending_of(path.name).encode())
+    for file in files_of(path) if path.is_dir() else [path]:
+        if path.is_dir():
+            digest.update(f"\0{file.relative_to(path).as_posix()}\0{file.stat().st_size}".encode())
+        with file.open("rb") as stream:
+            while block := stream.read(_BLOCK):
+                digest.update(block)
     return digest.hexdigest()[:24]
