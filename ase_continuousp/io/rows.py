@@ -22,6 +22,7 @@ from typing import IO, Any
 
 import ase.db
 import ase.io
+import ijson
 from ase import Atoms
 
 from ase_continuousp.io.cif import atoms_of_cif
@@ -204,8 +205,6 @@ def _extxyz_rows(path: Path) -> Iterator[Row]:
 
 
 def _json_rows(path: Path) -> Iterator[Row]:
-    import ijson
-
     with open_data(path, "rb") as stream:
         place, is_single = _json_place(stream)
     with open_data(path, "rb") as stream:
@@ -218,8 +217,6 @@ def _json_rows(path: Path) -> Iterator[Row]:
 
 def _json_place(stream: IO[bytes]) -> tuple[str, bool]:
     """Return where the structures are, and whether the whole file is one of them."""
-    import ijson
-
     for prefix, event, value in ijson.parse(stream):
         if prefix == "" and event == "start_array":
             return "item", False
