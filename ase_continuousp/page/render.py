@@ -17,6 +17,7 @@ from tqdm import tqdm
 import ase_continuousp
 from ase_continuousp import plot
 from ase_continuousp.io.cif import cif_text
+from ase_continuousp.neighborlist import neighbor_list
 from ase_continuousp.page.columns import flags, group, number, table
 from ase_continuousp.page.scene import bond_lengths, elements, scene
 from ase_continuousp.powder import powder_pattern
@@ -143,8 +144,6 @@ def _history(one: Candidate) -> list[tuple[str, str]]:
 
 
 def _shortest(atoms: Atoms) -> float:
-    from ase_continuousp.neighborlist import neighbor_list
-
     # An atom has an image of itself one cell vector away at the latest.
     reach = float(min(atoms.cell.lengths())) + 1e-6
     return float(np.min(neighbor_list("d", atoms, reach)))
