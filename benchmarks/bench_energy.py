@@ -57,7 +57,7 @@ def main() -> None:
         title = f"energy, forces, stress of {n_crystals} crystals, {batch.n_atoms} atoms"
         compare(title, runs, options.repeats)
     objective = ScoreMatching()
-    noised = objective.noised(random_crystals(32), np.random.default_rng(0))
+    noised = objective.draw(random_crystals(32), np.random.default_rng(0))
     steps = {
         name: lambda n=n: objective.accumulate(n, noised, torch.float32)
         for name, n in networks.items()

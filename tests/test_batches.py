@@ -59,7 +59,7 @@ def test_noise_of_a_crystal_does_not_depend_on_its_company():
 
     def noised(part):
         chosen = CRYSTALS.select(part.rows)
-        return objective.noised(chosen, part.streams(chosen)).crystals
+        return objective.draw(chosen, part.streams(chosen)).crystals
 
     whole = noised(batches.part(4))
     halves = [noised(batches.part(4, k, 2)) for k in (0, 1)]
@@ -81,7 +81,7 @@ def test_gradients_and_losses_of_parts_add_up_to_those_of_the_batch():
         for index in range(of):
             part = batches.part(2, index, of)
             chosen = CRYSTALS.select(part.rows)
-            noised = objective.noised(chosen, part.streams(chosen))
+            noised = objective.draw(chosen, part.streams(chosen))
             losses += objective.accumulate(network, noised, torch.float64, part)
         gradient = [p.grad.flatten() for p in network.parameters() if p.grad is not None]
         found[of] = (losses, torch.cat(gradient).clone())

@@ -28,7 +28,7 @@ def small_network():
 def noised(objective):
     rng = np.random.default_rng(0)
     some = [io.from_atoms(random_atoms(rng, n, min_distance=1.5)) for n in range(1, 9)]
-    return objective.noised(reduce_crystals(Crystals.concatenate(some)), rng)
+    return objective.draw(reduce_crystals(Crystals.concatenate(some)), rng)
 
 
 @pytest.mark.parametrize("sizes", [SIZES, SIZES | {"n_layers": 2}, SIZES | {"channels": 32}])

@@ -114,7 +114,7 @@ def test_central_difference_gradient_equals_double_backward():
     torch.manual_seed(0)
     network = ContinuousEnergy(**SMALL).double()
     objective = ScoreMatching(robustness=1.0)
-    noised = objective.noised(CRYSTALS, np.random.default_rng(0))
+    noised = objective.draw(CRYSTALS, np.random.default_rng(0))
     parts = objective.accumulate(network, noised, torch.float64)
     found = gradients(network)
     network.zero_grad()

@@ -17,25 +17,52 @@ def run(
     out: Annotated[Path, typer.Option("--out", help="Model folder.")],
     val: Annotated[Path | None, typer.Option(help="Validation file; its loss is logged.")] = None,
     preset: Annotated[
-        str, typer.Option(help="perov5, mp20, mp20-grown, mpts52 or carbon24.")
+        str, typer.Option(help="perov5, mp20, mp20-grown, mpts52, carbon24, small or paper.")
     ] = "mp20",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
     start_from: Annotated[
         str | None, typer.Option(help="Model whose weights to begin with, grown to size.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Updates, instead of the preset's.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Crystals an update.")] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help="Crystals an update; steps, rate and warm-up follow, see --scaling."),
+    ] = None,
+    scaling: Annotated[
+        str, typer.Option(help="Learning rate of another batch size: sqrt, linear or none.")
+    ] = "sqrt",
+    learning_rate: Annotated[float | None, typer.Option(help="Peak of the schedule.")] = None,
+    decay: Annotated[
+        str | None, typer.Option(help="After the warm-up: cosine, linear or constant.")
+    ] = None,
+    ema: Annotated[float | None, typer.Option(help="Decay of the average; 0 turns it off.")] = None,
     seed: Annotated[int, typer.Option(help="Of weights, order and noise.")] = 0,
-    precision: Annotated[str, typer.Option(help="fp32 or fp64.")] = "fp32",
-    objective: Annotated[str | None, typer.Option(help="score.")] = None,
+    precision: Annotated[
+        str, typer.Option(help="fp32, fp64, fp16-mixed, bf16-mixed, bf16-sr or bf16.")
+    ] = "fp32",
+    objective: Annotated[str | None, typer.Option(help="score, dsm, cd or pcd.")] = None,
+    chain_steps: Annotated[
+        int | None, typer.Option(help="Steps of the chains of cd and pcd.")
+    ] = None,
 ) -> None:
     """Train an energy on crystals; an interrupted run resumes to the same result."""
     from ase_continuousp.training.config import TrainConfig
     from ase_continuousp.training.trainer import train
 
     config = TrainConfig.preset(preset, seed=seed, precision=precision)
-    changes: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "objective": objective}
+    if batch_size is not None:
+        config = config.with_batch_size(batch_size, scaling)
+    changes: dict[str, Any] = {
+        "steps": steps,
+        "learning_rate": learning_rate,
+        "decay": decay,
+        "ema": ema,
+        "objective": objective,
+    }
     config = replace(config, **{k: v for k, v in changes.items() if v is not None})
+    if chain_steps is not None:
+        options = config.objective_options | {"chain_steps": chain_steps}
+        config = replace(config, objective_options=options)
     processes = os.cpu_count() or 1
     model = train(
         config,

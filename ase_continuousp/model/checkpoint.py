@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ase_continuousp import pretrained
+from ase_continuousp.model.conditional import ConditionalEnergy
 from ase_continuousp.model.continuous import ContinuousEnergy
 from ase_continuousp.model.derivatives import ModelEnergy
 from ase_continuousp.model.paper import PaperEnergy
@@ -25,7 +26,7 @@ WEIGHTS = "model.safetensors"
 CARD = "card.json"
 FORMAT = "ase_continuousp-model-1"
 _NETWORKS: dict[str, type[torch.nn.Module]] = {
-    network.kind: network for network in (ContinuousEnergy, PaperEnergy)
+    network.kind: network for network in (ContinuousEnergy, ConditionalEnergy, PaperEnergy)
 }
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 

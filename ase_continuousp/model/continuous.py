@@ -110,13 +110,22 @@ class ContinuousEnergy(nn.Module):
         -------
         (n_atoms,) tensor, dimensionless
         """
+        return self._energies(graph, positions, cells, None)
+
+    def _energies(
+        self, graph: Graph, positions: Tensor, cells: Tensor, features: Tensor | None
+    ) -> Tensor:
+        """Return the energy of each atom, given further features of the crystals, if any."""
         dtype = self.embedding.weight.dtype
         # The fused operations are for memory of the host.
         pairs = self.pairs if positions.device.type == "cpu" else TorchPairs()
         lengths = crystal_lengths(graph, cells)
         u = pairs.vectors(graph, positions, cells, lengths)
         s = self.embedding(graph.numbers)
-        s = s + self.length(log_length_features(lengths).to(dtype))[graph.crystal_index]
+        of_crystals = self.length(log_length_features(lengths).to(dtype))
+        if features is not None:
+            of_crystals = of_crystals + features
+        s = s + of_crystals[graph.crystal_index]
         v = s.new_zeros((len(s), 3, 0))
         matrix: Tensor = self.filter_matrix  # type: ignore[assignment]
         is_fused = isinstance(pairs, FusedPairs) and self.fills_lanes()

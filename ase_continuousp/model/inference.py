@@ -53,7 +53,7 @@ class Inference:
     def takes(network: torch.nn.Module) -> bool:
         """Tell whether this is a network with whole lanes and the usual passes over pairs."""
         return (
-            isinstance(network, ContinuousEnergy)
+            type(network) is ContinuousEnergy  # others have more features
             and isinstance(network.pairs, FusedPairs)
             and network.fills_lanes()
         )

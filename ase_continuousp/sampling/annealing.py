@@ -100,7 +100,7 @@ def anneal(
     """
     start = np.full(crystals.n_crystals, settings.level) if noise is None else noise
     start = np.broadcast_to(np.asarray(start, dtype=np.float64), (crystals.n_crystals,))
-    draws = _draw(crystals, settings.n_steps, rng)
+    draws = draw_noise(crystals, settings.n_steps, rng)
     if symmetry is not None:
         energy = symmetry.symmetric(energy)
         kept = [symmetry(crystals, Displacement(*draw)) for draw in draws]
@@ -147,9 +147,13 @@ def _step(
     return moved, energy(moved)
 
 
-def _draw(
+def draw_noise(
     crystals: Crystals, n_steps: int, rng: np.random.Generator
 ) -> list[tuple[Floats, Floats]]:
+    """Return normal noise of atoms, without its mean, and of cells, symmetric, for every step.
+
+    Each crystal draws from a stream of its own.
+    """
     atoms = np.empty((n_steps, crystals.n_atoms, 3))
     cells = np.empty((n_steps, crystals.n_crystals, 3, 3))
     for b, stream in enumerate(rng.spawn(crystals.n_crystals)):

@@ -98,8 +98,10 @@ def run_job(job: Job) -> list[Refined]:
     """Refine the starts of a job; a function of its own, so that workers find it."""
     energy = _energy_of(job.model, job.device)
     rng = np.random.default_rng(job.seed)
-    if job.preset is not None:
-        made = sample_starts(energy, job.starts, PaperSampler(job.settings.n_steps), rng)
+    preset = job.preset or _sampler_of(job.model)
+    if preset is not None:
+        sampler, per_crystal = PaperSampler(job.settings.n_steps), preset == "per crystal"
+        made = sample_starts(energy, job.starts, sampler, rng, per_crystal=per_crystal)
     else:
         made = refine_starts(
             energy,
@@ -196,6 +198,13 @@ def _run(jobs: Sequence[Job], executor: Executor | None) -> Iterator[tuple[int, 
 @lru_cache(maxsize=2)
 def _energy_of(model: str, device: str) -> ModelEnergy:
     return load_model(model).energy(device=device)
+
+
+@lru_cache(maxsize=2)
+def _sampler_of(model: str) -> str | None:
+    """Return the preset that a model trained with chains asks for."""
+    sampler: str | None = load_model(model).card.get("sampler")
+    return sampler
 
 
 @lru_cache(maxsize=2)

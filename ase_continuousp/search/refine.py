@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.energy_function import EnergyFunction, Evaluation
 from ase_continuousp.model.checkpoint import TrainedModel
+from ase_continuousp.model.conditional import ConditionalEnergy
 from ase_continuousp.model.judge import Judge
+from ase_continuousp.sampling.ancestral import ancestral
 from ase_continuousp.sampling.annealing import AnnealSettings, anneal
 from ase_continuousp.sampling.symmetry import SymmetryProjection
 from ase_continuousp.starts import StartCrystal
@@ -140,7 +143,9 @@ def refine_starts(
         batch = Crystals.concatenate([starts[i].crystals for i in moving])
         noise = np.minimum([starts[i].noise for i in moving], settings.level)
         symmetry = SymmetryProjection.of(batch) if keeps_symmetry else None
-        done = anneal(energy, batch, settings, rng, noise=noise, symmetry=symmetry)
+        is_conditional = isinstance(getattr(energy, "network", None), ConditionalEnergy)
+        descend: Any = ancestral if is_conditional else anneal
+        done = descend(energy, batch, settings, rng, noise=noise, symmetry=symmetry)
         ends = refined_of(
             [starts[i] for i in moving], done.crystals, done.evaluation, done.converged, done.trace
         )

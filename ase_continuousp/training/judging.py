@@ -33,7 +33,7 @@ from ase_continuousp.training.candidate_files import CandidateFiles
 from ase_continuousp.training.candidates import Candidates
 from ase_continuousp.training.data import read_crystals
 from ase_continuousp.training.run_state import RunState, has_state
-from ase_continuousp.training.trainer import schedule
+from ase_continuousp.training.schedules import schedule
 
 _log = logging.getLogger(__name__)
 _CPU = torch.device("cpu")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,8 +15,22 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+Blend = Callable[[Tensor, Tensor, float], Any]
+
 _TENSORS = "state.safetensors"
 _VERSION = 2  # raised when a run would go on with other batches or noise than it began with
+
+
+class Keeper(Protocol):
+    """A part of a run with a memory of its own."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what has to be kept."""
+        ...
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Go back to what was kept."""
+        ...
 
 
 @dataclass
@@ -35,6 +50,8 @@ class RunState:
         What is left of the current epoch's order of crystals.
     seconds : float
         Wall time spent so far.
+    keepers : dict of str to Keeper
+        Whatever else has a memory.
     """
 
     network: torch.nn.Module
@@ -44,19 +61,27 @@ class RunState:
     step: int = 0
     order: tuple[int, ...] = ()
     seconds: float = 0.0
+    keepers: dict[str, Keeper] = field(default_factory=dict)
 
-    def update_average(self, decay: float) -> None:
+    def weights(self) -> dict[str, Tensor]:
+        """Return the averaged parameters and whatever else the network keeps."""
+        return {**self.network.state_dict(), **self.average}
+
+    def update_average(self, decay: float, blend: Blend = Tensor.lerp_) -> None:
         """Move the average towards the current parameters."""
         # The usual warm-up of the average: early on it would remember the initial weights.
         decay = min(decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for name, parameter in self.network.named_parameters():
-                self.average[name].lerp_(parameter, 1 - decay)
+                blend(self.average[name], parameter, 1 - decay)
 
     def save(self, folder: Path, config: dict[str, Any]) -> None:
         """Write the state; whoever reads sees either the old or the new one."""
         tensors = {f"network.{k}": v.detach() for k, v in self.network.named_parameters()}
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
+        tensors |= {f"buffer.{k}": v for k, v in _buffers(self.network).items()}
+        for name, keeper in self.keepers.items():
+            tensors |= {f"{name}.{k}": v for k, v in keeper.tensors().items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in moments.items()}
         # The record travels inside the tensors' file: one rename makes both current.
@@ -98,6 +123,12 @@ class RunState:
             for name, parameter in self.network.named_parameters():
                 parameter.copy_(tensors[f"network.{name}"])
                 self.average[name] = tensors[f"average.{name}"]
+            for name, buffer in _buffers(self.network).items():
+                buffer.copy_(tensors[f"buffer.{name}"])
+        for name, keeper in self.keepers.items():
+            prefix = f"{name}."
+            kept = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+            keeper.load(kept)
         moments: dict[int, dict[str, Tensor]] = {}
         for key, tensor in tensors.items():
             if key.startswith("optimizer."):
@@ -109,6 +140,12 @@ class RunState:
         self.step = record["step"]
         self.order = tuple(record["order"])
         self.seconds = record["seconds"]
+
+
+def _buffers(network: torch.nn.Module) -> dict[str, Tensor]:
+    """Return what a network keeps beside its parameters, such as that of spectral norms."""
+    parameters = dict(network.named_parameters())
+    return {k: v for k, v in network.state_dict().items() if k not in parameters}
 
 
 def has_state(folder: Path) -> bool:

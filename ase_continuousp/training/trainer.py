@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import math
 import os
 import time
 from collections.abc import Sequence
@@ -17,23 +16,23 @@ import torch
 from tqdm import tqdm
 
 from ase_continuousp.crystals import Crystals
-from ase_continuousp.model.checkpoint import TrainedModel, load_model, save_model
-from ase_continuousp.model.continuous import ContinuousEnergy
+from ase_continuousp.model.checkpoint import load_model, save_model
 from ase_continuousp.niggli import reduce_crystals
 from ase_continuousp.starts.priors import Priors
 from ase_continuousp.training.batches import Batches
 from ase_continuousp.training.config import TrainConfig
 from ase_continuousp.training.data import read_crystals
-from ase_continuousp.training.growth import grown
-from ase_continuousp.training.noise import Noised, NoiseLaw
-from ase_continuousp.training.objectives.score import ScoreMatching
+from ase_continuousp.training.networks import build_network
+from ase_continuousp.training.noise import NoiseLaw
+from ase_continuousp.training.objectives.choice import make_objective
+from ase_continuousp.training.objectives.interface import Objective
+from ase_continuousp.training.precision.choice import make_precision
+from ase_continuousp.training.precision.interface import Precision
 from ase_continuousp.training.ranks import Ranks, joined_ranks
-from ase_continuousp.training.run_state import RunState, has_state
+from ase_continuousp.training.run_state import Keeper, RunState, has_state
+from ase_continuousp.training.update import update
 
 _log = logging.getLogger(__name__)
-_DTYPES = {"fp32": torch.float32, "fp64": torch.float64}
-_LOG_FIELDS = ("step", "seconds", "learning_rate", "position_loss", "strain_loss", "norm",
-               "val_position_loss", "val_strain_loss")  # fmt: skip
 
 
 def train(
@@ -128,61 +127,47 @@ def _train(
             [read_crystals(s, processes=processes, progress=progress) for s in sources]
         )
     )
-    state = _initial_state(config, start_from)
+    objective = make_objective(config.objective, config.law, config.objective_options)
+    if ranks.count > 1 and config.objective == "pcd":
+        raise ValueError("objective: the chains of 'pcd' live in one process")
+    precision = make_precision(config.precision, seed=config.seed)
+    state = _initial_state(config, objective, precision, start_from)
     if resume:
         state.load(folder, config.as_dict())
     folder.mkdir(parents=True, exist_ok=True)
     if ranks.is_first and not (folder / "priors.json").is_file():
         Priors.fit(crystals).save(folder / "priors.json")
-    objective = ScoreMatching(law=NoiseLaw(**config.law))
     validation = None
     if val is not None:
         validation = _validation_set(read_crystals(val, processes=processes), config, objective)
-    card = _card(config, crystals, sources, val, start_from)
+    card = _card(config, crystals, sources, val, start_from) | objective.card
     ranks.wait()  # all have seen the folder as it was
-    _run(config, state, crystals, objective, validation, folder, card, progress, ranks)
+    _run(config, state, crystals, objective, precision, validation, folder, card, progress, ranks)
     ranks.wait()
     return folder
 
 
 def _initial_state(
-    config: TrainConfig, start_from: str | os.PathLike[str] | None = None
+    config: TrainConfig,
+    objective: Objective,
+    precision: Precision,
+    start_from: str | os.PathLike[str] | None = None,
 ) -> RunState:
-    dtype = _DTYPES[config.precision]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        network = ContinuousEnergy(**config.network).to(dtype)
-    if start_from is not None:
-        network = _grown(load_model(start_from), network, config.seed).to(dtype)
-    optimizer = torch.optim.Adam(
-        network.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), foreach=True
-    )
+    network = build_network(config, None if start_from is None else load_model(start_from))
+    optimizer = precision.optimizer(network, config.learning_rate, config.beta2)
     average = {k: v.detach().clone() for k, v in network.named_parameters()}
-    return RunState(network, optimizer, average, np.random.default_rng(config.seed))
-
-
-def _grown(model: TrainedModel, like: ContinuousEnergy, seed: int) -> ContinuousEnergy:
-    small, wanted = model.network, like.hyperparameters
-    if not isinstance(small, ContinuousEnergy):
-        raise ValueError(f"start_from: {model.name!r} is not of the kind {like.kind!r}")
-    names = ("channels", "vector_channels", "n_layers")
-    network = grown(small, **{name: wanted[name] for name in names}, seed=seed)
-    different = [k for k in wanted if network.hyperparameters[k] != wanted[k]]
-    if different:
-        name = different[0]
-        raise ValueError(
-            f"start_from: {model.name!r} has {name}={network.hyperparameters[name]}, "
-            f"the config {wanted[name]}"
-        )
-    return network
+    rng = np.random.default_rng(config.seed)
+    keepers: dict[str, Keeper] = {"objective": objective, "precision": precision}
+    return RunState(network, optimizer, average, rng, keepers=keepers)
 
 
 def _run(
     config: TrainConfig,
     state: RunState,
     crystals: Crystals,
-    objective: ScoreMatching,
-    validation: Noised | None,
+    objective: Objective,
+    precision: Precision,
+    validation: Any,
     folder: Path,
     card: dict[str, Any],
     progress: bool,
@@ -194,10 +179,10 @@ def _run(
     bar = tqdm(total=config.steps, initial=state.step, disable=hidden, unit="step")
     with bar:
         while state.step < config.steps:
-            row = _update(config, state, crystals, objective, batches, ranks)
+            row = update(config, state, crystals, objective, precision, batches, ranks)
             state.seconds = time.monotonic() - started
             bar.update()
-            bar.set_postfix(loss=f"{row['position_loss'] + row['strain_loss']:.3f}", refresh=False)
+            bar.set_postfix(loss=f"{sum(row[p] for p in objective.parts):.3f}", refresh=False)
             if not ranks.is_first:
                 continue
             done = state.step == config.steps
@@ -205,76 +190,31 @@ def _run(
             if validates and validation is not None:
                 row |= _validate(config, state, objective, validation)
             if state.step % 50 == 0 or validates:
-                _append(folder / "log.csv", row | {"step": state.step, "seconds": state.seconds})
+                row |= {"step": state.step, "seconds": state.seconds}
+                _append(folder / "log.csv", objective.parts, row)
             if done or state.step % config.checkpoint_every == 0:
                 state.save(folder, config.as_dict())
                 minutes = round(state.seconds / 60, 1)
                 training = card["training"] | {"steps_done": state.step, "minutes": minutes}
-                save_model(folder, state.network, state.average, card | {"training": training})
+                save_model(folder, state.network, state.weights(), card | {"training": training})
 
 
-def _update(
-    config: TrainConfig,
-    state: RunState,
-    crystals: Crystals,
-    objective: ScoreMatching,
-    batches: Batches,
-    ranks: Ranks,
-) -> dict[str, float]:
-    part = batches.part(state.step, ranks.index, ranks.count)
-    chosen = crystals.select(part.rows)
-    noised = objective.noised(chosen, part.streams(chosen))
-    state.optimizer.zero_grad()
-    losses = objective.accumulate(state.network, noised, _DTYPES[config.precision], part)
-    position_loss, strain_loss = ranks.sum_gradients(list(state.network.parameters()), losses)
-    if not math.isfinite(position_loss + strain_loss):
-        raise ValueError(
-            f"the loss is not finite at step {state.step + 1}: lower learning_rate "
-            f"(now {config.learning_rate}) and resume from the last checkpoint"
-        )
-    norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), config.clip)
-    rate = config.learning_rate * schedule(state.step, config.steps, config.warmup)
-    for group in state.optimizer.param_groups:
-        group["lr"] = rate
-    state.optimizer.step()
-    state.step += 1
-    state.update_average(config.ema)
-    return {
-        "learning_rate": rate,
-        "position_loss": position_loss,
-        "strain_loss": strain_loss,
-        "norm": float(norm),
-    }
-
-
-def schedule(step: int, steps: int, warmup: int) -> float:
-    """Return the factor on the learning rate: linear warm-up, then a cosine to zero.
-
-    Examples
-    --------
-    >>> schedule(0, 100, 10), schedule(10, 100, 10), round(schedule(55, 100, 10), 3)
-    (0.1, 1.0, 0.5)
-    """
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
-
-def _validation_set(crystals: Crystals, config: TrainConfig, objective: ScoreMatching) -> Noised:
+def _validation_set(crystals: Crystals, config: TrainConfig, objective: Objective) -> Any:
     rng = np.random.default_rng(1)  # the same crystals and noise whatever the seed of the run
     chosen = rng.permutation(len(crystals))[: config.validation_crystals]
-    return objective.noised(reduce_crystals(crystals.select(chosen)), rng)
+    return objective.held_out(reduce_crystals(crystals.select(chosen)), rng)
 
 
 def _validate(
-    config: TrainConfig, state: RunState, objective: ScoreMatching, noised: Noised
+    config: TrainConfig, state: RunState, objective: Objective, held_out: Any
 ) -> dict[str, float]:
-    dtype = _DTYPES[config.precision]
-    averaged = ContinuousEnergy(**config.network).to(dtype)
-    averaged.load_state_dict(state.average)
-    position_loss, strain_loss = objective.loss(averaged, noised, dtype)
-    _log.info("step %d: validation %.4f %.4f", state.step, position_loss, strain_loss)
-    return {"val_position_loss": position_loss, "val_strain_loss": strain_loss}
+    dtype = torch.float64 if config.precision == "fp64" else torch.float32
+    averaged = build_network(config).to(dtype).eval()
+    averaged.load_state_dict(state.weights())
+    losses = objective.loss(averaged, held_out, dtype)
+    named = {f"val_{k}": v for k, v in zip(objective.parts, losses, strict=True)}
+    _log.info("step %d: validation %s", state.step, named)
+    return named
 
 
 def _card(
@@ -305,10 +245,12 @@ def _label(path: str | os.PathLike[str]) -> str:
     return f"{path.parent.name}/{path.name.split('.')[0]}".lstrip("/")
 
 
-def _append(path: Path, row: dict[str, float]) -> None:
+def _append(path: Path, parts: Sequence[str], row: dict[str, float]) -> None:
+    fields = ["step", "seconds", "learning_rate", *parts, "norm", "skipped"]
+    fields += [f"val_{name}" for name in parts]
     is_new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, _LOG_FIELDS)
+        writer = csv.DictWriter(stream, fields)
         if is_new:
             writer.writeheader()
         writer.writerow(row)

@@ -1,0 +1,98 @@
+"""The loss of contrastive divergence, wherever its negative samples come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ase_continuousp.crystals import Crystals
+from ase_continuousp.model.derivatives import ModelEnergy
+from ase_continuousp.model.pairs import Graph
+from ase_continuousp.neighborlist import search
+from ase_continuousp.training.batches import Part
+from ase_continuousp.training.noise import NoiseLaw, perturb
+
+PARTS = ("gap", "regularization")
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Crystals of the data and those that are to lie higher.
+
+    Parameters
+    ----------
+    data : Crystals
+    negatives : Crystals
+    """
+
+    data: Crystals
+    negatives: Crystals
+
+
+def perturbed(crystals: Crystals, law: NoiseLaw, rng: np.random.Generator) -> Contrast:
+    """Return crystals against perturbed ones: what validation compares, without any chain."""
+    levels = law.levels(crystals.n_crystals, rng)
+    return Contrast(crystals, perturb(crystals, levels, law.strain_scale, rng).crystals)
+
+
+@contextmanager
+def resting(network: Any, dtype: torch.dtype) -> Iterator[ModelEnergy]:
+    """Yield the network as an energy function; its parameters want no gradient inside."""
+    wanted = [p for p in network.parameters() if p.requires_grad]
+    was_training = network.training
+    try:
+        yield ModelEnergy(network, dtype=dtype)
+    finally:
+        network.train(was_training)
+        for parameter in wanted:
+            parameter.requires_grad_(True)
+
+
+def add_gradient(
+    network: Any,
+    contrast: Contrast,
+    dtype: torch.dtype,
+    regularization: float,
+    of: Part | None,
+    scale: float,
+) -> tuple[float, float]:
+    """Add the gradient of mean(E⁺ − E⁻) + α (mean E⁺² + mean E⁻²) and return both terms."""
+    gap, squares = _terms(network, contrast, dtype, of)
+    ((gap + regularization * squares) * scale).backward()
+    return float(gap.detach()), regularization * float(squares.detach())
+
+
+def value(
+    network: Any, contrast: Contrast, dtype: torch.dtype, regularization: float
+) -> tuple[float, float]:
+    """Return both terms without touching the parameters."""
+    with torch.no_grad():
+        gap, squares = _terms(network, contrast, dtype, None)
+    return float(gap), regularization * float(squares)
+
+
+def _terms(
+    network: Any, contrast: Contrast, dtype: torch.dtype, of: Part | None
+) -> tuple[Tensor, Tensor]:
+    n = contrast.data.n_crystals
+    both = Crystals.concatenate([contrast.data, contrast.negatives])
+    neighbors = search(both, network.cutoff_ratio * both.lengths)
+    graph = Graph.of(both, neighbors, dtype, torch.device("cpu"))
+    atomic = network.atomic_energies(
+        graph, torch.from_numpy(both.positions), torch.from_numpy(both.cells)
+    )
+    energies = atomic.new_zeros(both.n_crystals).index_add(0, graph.crystal_index, atomic)
+    means = energies / graph.counts
+    positive, negative = means[:n], means[n:]
+    # Chains that left the finite numbers never moved there, so negatives are as many as drawn.
+    whole = n if of is None else of.n_crystals
+    share = n / whole
+    gap = share * (positive.mean() - negative.mean())
+    squares = share * (positive.square().mean() + negative.square().mean())
+    return gap, squares
