@@ -1,10 +1,11 @@
-"""The fused energy against plain torch, on one thread: evaluation and training step.
+"""The energy by hand-written derivatives against plain torch, on one thread, and a training step.
 
-Each line gives the processor time of one call and the ratio of fused to plain: medians over
-repeats in which both take turns. Processor time of the calling thread, so that other load on the
-machine counts little. Random weights; the speed does not depend on them.
+Each line gives the processor time of one call and ratios: medians over repeats in which all take
+turns. Processor time of the calling thread, so that other load on the machine counts little.
+"plain" is the network in plain torch, differentiated; "layers" has its fused layers, which
+training uses, differentiated; "ours" is what calculators and samplers call.
 
-    python benchmarks/bench_energy.py [--repeats 15] [--channels 96] [--vector-channels 48]
+    python benchmarks/bench_energy.py [--repeats 15] [--model mp20]
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ import numpy as np
 import torch
 from some_crystals import random_crystals
 
-from ase_continuousp.model.continuous import ContinuousEnergy
-from ase_continuousp.model.derivatives import ModelEnergy
+from ase_continuousp import load_model
+from ase_continuousp.model.derivatives import AutogradEnergy, ModelEnergy
 from ase_continuousp.model.pairs import TorchPairs
 from ase_continuousp.training.objectives.score import ScoreMatching
 
 
 def compare(title: str, runs: dict[str, Callable[[], object]], repeats: int) -> None:
+    """Print times and the ratio of the first to each of the others."""
     for run in runs.values():  # compiles, and warms the caches
         run()
     times: dict[str, list[float]] = {name: [] for name in runs}
@@ -33,24 +35,29 @@ def compare(title: str, runs: dict[str, Callable[[], object]], repeats: int) -> 
             begin = time.thread_time()
             run()
             times[name].append(time.thread_time() - begin)
-    ratio = np.median(np.array(times["fused"]) / np.array(times["plain"]))
-    shown = ", ".join(f"{name} {1e3 * np.median(t):.1f} ms" for name, t in times.items())
-    print(f"{title}: {shown}, fused / plain = {ratio:.2f}")
+    first, *others = runs
+    shown = ", ".join(f"{name} {1e3 * np.median(t):.2f} ms" for name, t in times.items())
+    ratios = ", ".join(
+        f"{first} / {name} = {np.median(np.array(times[first]) / np.array(times[name])):.3f}"
+        for name in others
+    )
+    print(f"{title}: {shown}; {ratios}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--channels", type=int, default=96)
-    parser.add_argument("--vector-channels", type=int, default=48)
+    parser.add_argument("--model", default="mp20")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    sizes = {"channels": options.channels, "vector_channels": options.vector_channels}
-    networks = {"fused": ContinuousEnergy(**sizes)}
-    networks["plain"] = copy.deepcopy(networks["fused"])
-    networks["plain"].pairs = TorchPairs()
-    energies = {name: ModelEnergy(copy.deepcopy(n)) for name, n in networks.items()}
+    network = load_model(options.model).network
+    plain = copy.deepcopy(network)
+    plain.pairs = TorchPairs()
+    energies = {
+        "ours": ModelEnergy(copy.deepcopy(network)),
+        "layers": AutogradEnergy(copy.deepcopy(network)),
+        "plain": AutogradEnergy(copy.deepcopy(plain)),
+    }
     for n_crystals in (1, 16, 128):
         batch = random_crystals(n_crystals)
         runs = {name: lambda e=e, b=batch: e(b) for name, e in energies.items()}
@@ -60,7 +67,7 @@ def main() -> None:
     noised = objective.draw(random_crystals(32), np.random.default_rng(0))
     steps = {
         name: lambda n=n: objective.accumulate(n, noised, torch.float32)
-        for name, n in networks.items()
+        for name, n in (("layers", network), ("plain", plain))
     }
     title = f"training step of 32 crystals, {noised.crystals.n_atoms} atoms"
     compare(title, steps, options.repeats)

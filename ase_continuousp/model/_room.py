@@ -34,11 +34,58 @@ class Kept(NamedTuple):
     d: Array
 
 
+class Block(NamedTuple):
+    """Rows of one block and layer as each pass wants them, so that no call cuts them out anew.
+
+    Names as in `Kept`, gradients with a g in front; `_flat` ones have a row for each component of
+    vectors. Some share memory: they are never needed at once.
+    """
+
+    rows: slice
+    x: Array
+    s: Array
+    v: Array
+    s_then: Array
+    v_then: Array
+    r_n: Array
+    z: Array
+    r_v: Array
+    soft: Array
+    soft_flat: Array
+    c_flat: Array
+    m: Array
+    sums: Array
+    w: Array
+    w_flat: Array
+    r_w: Array
+    t: Array
+    t_flat: Array
+    h: Array
+    y: Array
+    d: Array
+    gs: Array
+    gs_before: Array
+    gv: Array
+    gv_before: Array
+    gd: Array
+    gh: Array
+    gt: Array
+    gt_flat: Array
+    gw: Array
+    gw_flat: Array
+    gm: Array
+    gsums: Array
+    gz: Array
+    gc_flat: Array
+    gn: Array
+
+
 class Room:
     """Rows of all layers, of one size of batch.
 
-    Names are those of `Inference`; gradients have a g in front. `kept` has one entry more than
-    layers, of which only s and v are used: what the last layer makes.
+    `kept` has one entry more than layers, of which only s and v are used: what the last layer
+    makes. `blocks` holds the same memory in parts, for each layer. Two arrays of gradients of s
+    take turns: `gs[k]` is that before layer k.
     """
 
     def __init__(
@@ -66,11 +113,13 @@ class Room:
             Kept(*arrays[at : at + width]) for at in range(0, (n_layers + 1) * width, width)
         ]
         (
-            self.x, self.gs, self.gs_new, self.gv, self.gz, self.gm, self.gsums, self.gc,
+            self._x, gs, gs_other, self.gv, self.gz, self.gm, self.gsums, self.gc,
             self.means, self.shared, self.ggain, self._wide, self._narrow, self.zeros,
         ) = arrays[(n_layers + 1) * width :]  # fmt: skip
         self.zeros[:] = 0
+        self.gs = [(gs, gs_other)[k % 2] for k in range(n_layers + 1)]
         self.parts = [slice(at, min(at + BLOCK, n)) for at in range(0, n, BLOCK)]
+        self.blocks = [[self._block(k, part) for part in self.parts] for k in range(n_layers)]
 
     def wide(self, part: slice, width: int) -> Array:
         """Return rows for a block that nothing else uses meanwhile."""
@@ -82,9 +131,41 @@ class Room:
         n = part.stop - part.start
         return self._narrow[: n * width].reshape(n, width)
 
+    def _block(self, k: int, part: slice) -> Block:
+        kept, then, is_last = self.kept[k], self.kept[k + 1], k == len(self.kept) - 2
+        n_f, n_g = kept.s.shape[1], kept.sums.shape[2]
+        t, d = kept.t[part], kept.d[part]
+        v, gt = self.wide(part, 3 * n_g), self.wide(part, 3 * t.shape[2])
+        gw, gv = self.narrow(part, 3 * n_g), self.gv[part]
+        c, gc = (kept.c, self.gc) if k else (kept.c, kept.c)
+        return Block(
+            rows=part, x=self._x[part], s=kept.s[part], v=kept.v[part],
+            s_then=then.s[part], v_then=then.v[part],
+            r_n=kept.r_n[part], z=kept.z[part], r_v=kept.r_v[part],
+            soft=_vectors(v, n_g), soft_flat=_flat(v, n_g), c_flat=_flat(c[part], n_g),
+            m=kept.m[part], sums=kept.sums[part], w=_vectors(v, n_g), w_flat=_flat(v, n_g),
+            r_w=kept.r_w[part], t=t, t_flat=_flat(t, t.shape[2]),
+            h=kept.h[part], y=self.wide(part, n_f), d=d,
+            gs=self.gs[k + 1][part], gs_before=self.gs[k][part],
+            gv=then.v[part] if is_last else gv, gv_before=gv,
+            gd=self.narrow(part, d.shape[1]), gh=self.gs[k][part],
+            gt=gt.reshape(t.shape), gt_flat=_flat(gt, t.shape[2]),
+            gw=_vectors(gw, n_g), gw_flat=_flat(gw, n_g),
+            gm=self.gm[part], gsums=self.gsums[part], gz=self.gz[part],
+            gc_flat=_flat(gc[part], n_g), gn=self.narrow(part, n_f),
+        )  # fmt: skip
+
+
+def _vectors(rows: Array, n: int) -> Array:
+    return rows.reshape(-1, 3, n)
+
+
+def _flat(rows: Array, n: int) -> Array:
+    return rows.reshape(-1, n)
+
 
 class Rooms:
-    """The last room of each thread, some 40 kB per atom; new memory would cost a tenth of the time."""
+    """The last room of each thread, some 35 kB per atom: new memory costs a tenth of the time."""
 
     def __init__(self, n_f: int, n_g: int, n_layers: int, dtype: Any) -> None:
         self._arguments = n_f, n_g, n_layers, dtype

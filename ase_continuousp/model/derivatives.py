@@ -128,9 +128,10 @@ class ModelEnergy(AutogradEnergy):
         """Return energies, forces and stress of every crystal."""
         if self._inference is None:
             return super().__call__(crystals)
+        if crystals.n_crystals == 1:
+            is_large = crystals.n_atoms > MANY
+            return self._infer_in_order(crystals) if is_large else self._infer(crystals)
         parts = shares(crystals.counts, torch.get_num_threads())
-        if crystals.n_crystals == 1 and crystals.n_atoms > MANY:
-            return self._infer_in_order(crystals)
         if len(parts) == 1:
             return self._infer(crystals)
         with ThreadPoolExecutor(len(parts)) as pool:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.model import _inference, _kernels, _rows
 from ase_continuousp.model._product import Product, aligned
-from ase_continuousp.model._room import Array, Kept, Room, Rooms
+from ase_continuousp.model._room import Array, Room, Rooms
 from ase_continuousp.model.basis import log_length_centers
 from ase_continuousp.model.continuous import ContinuousEnergy
 from ase_continuousp.model.fused_pairs import FusedPairs
@@ -98,45 +98,40 @@ class Inference:
         _inference.vectors(
             crystals.positions, crystals.cells, crystal, lengths, pairs.first, pairs.j, pairs.S, u
         )
+        room = self._rooms.room(crystals.n_atoms, crystals.n_crystals)
         batch = _Batch(
-            crystal, crystals.counts.astype(self._dtype),
+            [crystal[part] for part in room.parts], crystals.counts.astype(self._dtype),
             (pairs.first, np.arange(pairs.n_pairs), pairs.j), u, np.zeros_like(u),
         )  # fmt: skip
-        room = self._rooms.room(crystals.n_atoms, crystals.n_crystals)
         _inference.embed(
             crystals.numbers, offsets, lengths, self._embedding, self._by_length, self._centers,
             room.kept[0].s,
         )  # fmt: skip
-        for k, layer in enumerate(self._layers):
-            self._go_through(layer, room, room.kept[k], room.kept[k + 1], batch)
+        for k in range(len(self._layers)):
+            self._go_through(k, room, batch)
         energies = self._read(room, batch)
         room.gv[:] = 0
-        gv = room.kept[-1].v
-        for k in range(len(self._layers) - 1, -1, -1):
-            self._go_back(self._layers[k], room, room.kept[k], gv, batch)
-            gv = room.gv
+        for k in reversed(range(len(self._layers))):
+            self._go_back(k, room, batch)
         gradient, virial = np.empty((crystals.n_atoms, 3)), np.empty((crystals.n_crystals, 3, 3))
         _inference.collect(
             pairs.first, pairs.j, u, batch.gu, crystal, lengths, follows, gradient, virial
         )
         if follows:
-            _inference.follow(offsets, lengths, self._by_length, self._centers, room.gs, virial)
+            _inference.follow(offsets, lengths, self._by_length, self._centers, room.gs[0], virial)
         return energies, gradient, virial
 
-    def _go_through(self, layer: _Layer, room: Room, kept: Kept, then: Kept, batch: _Batch) -> None:
+    def _go_through(self, k: int, room: Room, batch: _Batch) -> None:
+        """Through layer k, from what its rows hold to those of the next one."""
+        layer, kept, blocks = self._layers[k], room.kept[k], room.blocks[k]
         n_f, n_g = self._n_f, self._n_g
         room.means[:] = 0
-        for part in room.parts:
-            x = room.x[part]
-            _rows.norm(
-                kept.s[part], layer.gain, self._epsilon, batch.crystal[part], x, kept.r_n[part],
-                room.means,
-            )  # fmt: skip
-            layer.send.there(x, kept.z[part], begin=n_f + n_g)
+        for o, crystal in zip(blocks, batch.crystals, strict=True):
+            _rows.norm(o.s, layer.gain, self._epsilon, crystal, o.x, o.r_n, room.means)
+            layer.send.there(o.x, o.z, begin=n_f + n_g)
             if layer.carry is not None:
-                soft = room.wide(part, 3 * n_g)
-                _rows.soften(kept.v[part], kept.r_v[part], soft.reshape(-1, 3, n_g))
-                layer.carry.there(soft.reshape(-1, n_g), kept.c[part].reshape(-1, n_g))
+                _rows.soften(o.v, o.r_v, o.soft)
+                layer.carry.there(o.soft_flat, o.c_flat)
         kept.m[:] = 0
         kept.sums[:] = 0
         _kernels.forward(
@@ -144,64 +139,51 @@ class Inference:
         )
         _inference.divide(room.means, batch.counts)
         layer.mean.there(room.means, room.shared)
-        for part in room.parts:
-            x, t, h, d = room.x[part], kept.t[part], kept.h[part], kept.d[part]
-            gated = room.wide(part, 3 * n_g)
-            _rows.gate(
-                kept.m[part], kept.sums[part], kept.z[part], x, gated.reshape(-1, 3, n_g),
-                kept.r_w[part],
-            )  # fmt: skip
-            layer.angle.there(gated.reshape(-1, n_g), t.reshape(-1, t.shape[2]))
-            _rows.angle(t, n_f, n_g, x)
-            layer.mix.there(x, h)
-            _rows.spread(room.shared, batch.crystal[part], h)
-            y = room.wide(part, n_f)
-            _inference.silu(h, y)
-            layer.update.there(y, d)
-            _rows.update(kept.s[part], kept.v[part], d, t, then.s[part], then.v[part])
+        for o, crystal in zip(blocks, batch.crystals, strict=True):
+            _rows.gate(o.m, o.sums, o.z, o.x, o.w, o.r_w)
+            layer.angle.there(o.w_flat, o.t_flat)
+            _rows.angle(o.t, n_f, n_g, o.x)
+            layer.mix.there(o.x, o.h)
+            _rows.spread(room.shared, crystal, o.h)
+            _inference.silu(o.h, o.y)
+            layer.update.there(o.y, o.d)
+            _rows.update(o.s, o.v, o.d, o.t, o.s_then, o.v_then)
 
     def _read(self, room: Room, batch: _Batch) -> Floats:
         """Return energies of atoms; their gradient is written to the room."""
         s, n_f = room.kept[-1].s, self._n_f
+        gs, h_rows = room.gs[-1], room.gs[-2]
         energies = np.empty(len(s))
         room.means[:] = 0
-        for part in room.parts:
-            x, gn, h = room.wide(part, n_f), room.narrow(part, n_f), room.gs_new[part]
-            r, crystal = room.kept[0].r_n[part], batch.crystal[part]
-            r = np.empty_like(r)
+        for part, crystal in zip(room.parts, batch.crystals, strict=True):
+            x, gn, h = room.wide(part, n_f), room.narrow(part, n_f), h_rows[part]
+            r, none = np.empty(len(x), self._dtype), room.zeros[: len(x)]
             _rows.norm(s[part], self._gain, self._epsilon, crystal, x, r, room.shared)
             self._hide.there(x, h)
             _inference.silu(h, x)
             _inference.read(x, self._out, energies[part])
             _inference.silu_gradient(h, x)
             self._hide.back(x, gn)
-            none = room.zeros[: len(x)]
             _rows.norm_gradient(
-                s[part], self._gain, r, crystal, gn, none, room.means, none, room.gs[part],
-                room.ggain,
-            )  # fmt: skip
+                s[part], self._gain, r, crystal, gn, none, room.means, none, gs[part], room.ggain
+            )
         return energies
 
-    def _go_back(self, layer: _Layer, room: Room, kept: Kept, gv: Array, batch: _Batch) -> None:
-        """From the gradient after a layer to that before, both in the room."""
+    def _go_back(self, k: int, room: Room, batch: _Batch) -> None:
+        """From the gradient after layer k to that before, both in the room."""
+        layer, kept, blocks = self._layers[k], room.kept[k], room.blocks[k]
         n_f, n_g = self._n_f, self._n_g
         room.shared[:] = 0
         room.gz[:] = 0
-        for part in room.parts:
-            gx, gh, d, t = room.x[part], room.gs_new[part], kept.d[part], kept.t[part]
-            gd, gt = room.narrow(part, d.shape[1]), room.wide(part, 3 * t.shape[2]).reshape(t.shape)
-            _rows.update_gradient(room.gs[part], gv[part], d, t, gd, gt)
-            layer.update.back(gd, gh)
-            _inference.silu_gradient(kept.h[part], gh)
-            _rows.gather(gh, batch.crystal[part], room.shared)
-            layer.mix.back(gh, gx)
-            _rows.angle_gradient(t, n_f, n_g, gx, gt)
-            gw = room.narrow(part, 3 * n_g)
-            layer.angle.back(gt.reshape(-1, t.shape[2]), gw.reshape(-1, n_g))
-            _rows.gate_gradient(
-                kept.m[part], kept.sums[part], kept.z[part], kept.r_w[part], gx,
-                gw.reshape(-1, 3, n_g), room.gm[part], room.gsums[part], room.gz[part],
-            )  # fmt: skip
+        for o, crystal in zip(blocks, batch.crystals, strict=True):
+            _rows.update_gradient(o.gs, o.gv, o.d, o.t, o.gd, o.gt)
+            layer.update.back(o.gd, o.gh)
+            _inference.silu_gradient(o.h, o.gh)
+            _rows.gather(o.gh, crystal, room.shared)
+            layer.mix.back(o.gh, o.x)  # from here on x is its gradient
+            _rows.angle_gradient(o.t, n_f, n_g, o.x, o.gt)
+            layer.angle.back(o.gt_flat, o.gw_flat)
+            _rows.gate_gradient(o.m, o.sums, o.z, o.r_w, o.x, o.gw, o.gm, o.gsums, o.gz)
         gc = kept.c if layer.carry is None else room.gc
         gc[:] = 0
         _kernels.backward(
@@ -210,26 +192,21 @@ class Inference:
         )  # fmt: skip
         layer.mean.back(room.shared, room.means)
         _inference.divide(room.means, batch.counts)
-        for part in room.parts:
+        for o, crystal in zip(blocks, batch.crystals, strict=True):
             if layer.carry is not None:
-                gsoft, old = room.wide(part, 3 * n_g), room.gv[part]
-                layer.carry.back(gc[part].reshape(-1, n_g), gsoft.reshape(-1, n_g))
-                _rows.soften_gradient(
-                    kept.v[part], kept.r_v[part], gsoft.reshape(-1, 3, n_g), old, old
-                )
-            gn = room.narrow(part, n_f)
-            layer.send.back(room.gz[part], gn)
+                layer.carry.back(o.gc_flat, o.soft_flat)
+                _rows.soften_gradient(o.v, o.r_v, o.soft, o.gv_before, o.gv_before)
+            layer.send.back(o.gz, o.gn)
             _rows.norm_gradient(
-                kept.s[part], layer.gain, kept.r_n[part], batch.crystal[part], gn, room.x[part],
-                room.means, room.gs[part], room.gs_new[part], room.ggain,
+                o.s, layer.gain, o.r_n, crystal, o.gn, o.x, room.means, o.gs, o.gs_before,
+                room.ggain,
             )  # fmt: skip
-        room.gs, room.gs_new = room.gs_new, room.gs
 
 
 class _Batch(NamedTuple):
-    """Crystal of each atom, atoms of each crystal, pairs, their vectors and those's gradient."""
+    """Crystals of atoms by blocks, atoms of crystals, pairs, their vectors and the gradient."""
 
-    crystal: NDArray[np.int64]
+    crystals: list[NDArray[np.int64]]
     counts: Array
     pairs: tuple[Array, Array, Array]
     u: Array
