@@ -5,6 +5,7 @@ Array names carry their axes: h pair, a atom, b crystal, x Cartesian, f scalar c
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,8 @@ def read(y_af: Any, out: Any, energy_a: Any) -> None:
 def divide(rows_bf: Any, count_b: Any) -> None:
     """Divide rows by numbers of atoms."""
     for b in range(len(rows_bf)):
-        rows_bf[b] /= count_b[b]
+        for f in range(rows_bf.shape[1]):
+            rows_bf[b, f] /= count_b[b]
 
 
 @_jit
@@ -79,12 +81,16 @@ def embed(
     """Write what the element and ℓ say of each atom."""
     row = np.empty(s_af.shape[1], s_af.dtype)
     for b in range(len(length_b)):
-        row[:] = 0
+        for f in range(len(row)):
+            row[f] = 0.0
         for k in range(len(by_length)):
-            t = (np.log(length_b[b]) - features[k]) / (features[1] - features[0])
-            row += s_af.dtype.type(np.exp(-0.5 * t * t)) * by_length[k]
+            t = (math.log(length_b[b]) - features[k]) / (features[1] - features[0])
+            value = math.exp(-0.5 * t * t)
+            for f in range(len(row)):
+                row[f] += value * by_length[k, f]
         for a in range(offsets[b], offsets[b + 1]):
-            s_af[a] = embedding[number_a[a]] + row
+            for f in range(len(row)):
+                s_af[a, f] = embedding[number_a[a], f] + row[f]
 
 
 @_jit
@@ -95,14 +101,15 @@ def follow(
     spacing = features[1] - features[0]
     row = np.empty(gs_af.shape[1])
     for b in range(len(length_b)):
-        row[:] = 0.0
+        for f in range(len(row)):
+            row[f] = 0.0
         for a in range(offsets[b], offsets[b + 1]):
             for f in range(len(row)):
                 row[f] += gs_af[a, f]
         total = 0.0
         for k in range(len(by_length)):
-            t = (np.log(length_b[b]) - features[k]) / spacing
-            slope = -t / spacing * np.exp(-0.5 * t * t)
+            t = (math.log(length_b[b]) - features[k]) / spacing
+            slope = -t / spacing * math.exp(-0.5 * t * t)
             for f in range(len(row)):
                 total += slope * row[f] * by_length[k, f]
         for x in range(3):
@@ -114,9 +121,7 @@ def collect(
     first: Any, j_h: Any, u_hx: Any, gu_hx: Any, crystal_a: Any, length_b: Any, follows: Any,
     gradient_ax: Any, virial_bxx: Any,
 ) -> None:  # fmt: skip
-    """Write the gradients of positions and strain that follow from those of pair vectors."""
-    gradient_ax[:] = 0.0
-    virial_bxx[:] = 0.0
+    """Add the gradients of positions and strain that follow from those of pair vectors."""
     for i in range(len(gradient_ax)):
         b = crystal_a[i]
         for h in range(first[i], first[i + 1]):
@@ -127,10 +132,11 @@ def collect(
                 for y in range(3):
                     virial_bxx[b, y, x] += u_hx[h, y] * g
     for b in range(len(virial_bxx)):
-        part = virial_bxx[b].copy()
-        trace = part[0, 0] + part[1, 1] + part[2, 2]
+        trace = virial_bxx[b, 0, 0] + virial_bxx[b, 1, 1] + virial_bxx[b, 2, 2]
         for x in range(3):
-            for y in range(3):
-                virial_bxx[b, x, y] = 0.5 * (part[x, y] + part[y, x])
+            for y in range(x):
+                mean = 0.5 * (virial_bxx[b, x, y] + virial_bxx[b, y, x])
+                virial_bxx[b, x, y] = mean
+                virial_bxx[b, y, x] = mean
             if follows:
                 virial_bxx[b, x, x] -= trace / 3.0

@@ -23,6 +23,8 @@ _IS_WIDE = bool(binding.get_host_cpu_features().get("avx512f", False))
 class Product:
     """x ↦ x Wᵀ + b, and back with W, for float rows that are whole lanes.
 
+    `panels` and `transposed` are what `multiply` wants for the two.
+
     Parameters
     ----------
     weight : (n_out, n_in) array
@@ -35,22 +37,29 @@ class Product:
         self, weight: NDArray[Any], bias: NDArray[Any] | None = None, *, is_wide: bool = _IS_WIDE
     ) -> None:
         n_out, n_in = weight.shape
-        self._there, self._back = panels(weight.T), panels(weight)
-        self._bias = aligned(n_out, weight.dtype)
-        self._bias[:] = 0 if bias is None else bias
-        self._none = aligned(n_in, weight.dtype)
-        self._none[:] = 0
-        self._n_in, self._n_out = n_in, n_out
-        pair = 2 * N_BYTES // weight.itemsize
-        self._paired = (n_out // pair * pair, n_in // pair * pair) if is_wide else (0, 0)
+        zero = np.zeros(max(n_in, n_out), weight.dtype)
+        self.panels = _fixed(weight.T, zero[:n_out] if bias is None else bias, is_wide)
+        self.transposed = _fixed(weight, zero[:n_in], is_wide)
 
     def there(self, x: NDArray[Any], y: NDArray[Any], begin: int = 0) -> None:
         """Write to y the products of the numbers of each row of x from `begin` on."""
-        multiply(x, begin, self._n_in, self._there, self._bias, y, self._paired[0])
+        w, b, paired = self.panels
+        multiply(x, begin, w.size // max(y.shape[1], 1), w, b, y, paired)
 
     def back(self, g: NDArray[Any], made: NDArray[Any]) -> None:
         """Write the gradient of x, given that of y."""
-        multiply(g, 0, self._n_out, self._back, self._none, made, self._paired[1])
+        w, b, paired = self.transposed
+        multiply(g, 0, g.shape[1], w, b, made, paired)
+
+
+def _fixed(
+    matrix: NDArray[Any], bias: NDArray[Any], is_wide: bool
+) -> tuple[NDArray[Any], NDArray[Any], int]:
+    """Return panels, bias and the columns that go in pairs."""
+    added = aligned(len(bias), bias.dtype)
+    added[:] = bias
+    pair = 2 * N_BYTES // matrix.itemsize
+    return panels(matrix), added, matrix.shape[1] // pair * pair if is_wide else 0
 
 
 def panels(matrix: NDArray[Any]) -> NDArray[Any]:

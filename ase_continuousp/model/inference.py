@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ase_continuousp.crystals import Crystals
-from ase_continuousp.model import _inference, _kernels, _rows
+from ase_continuousp.model import _chains, _inference, _kernels, _rows
 from ase_continuousp.model._product import Product, aligned
 from ase_continuousp.model._room import Array, Room, Rooms
 from ase_continuousp.model.basis import log_length_centers
@@ -113,7 +113,7 @@ class Inference:
         room.gv[:] = 0
         for k in reversed(range(len(self._layers))):
             self._go_back(k, room, batch)
-        gradient, virial = np.empty((crystals.n_atoms, 3)), np.empty((crystals.n_crystals, 3, 3))
+        gradient, virial = np.zeros((crystals.n_atoms, 3)), np.zeros((crystals.n_crystals, 3, 3))
         _inference.collect(
             pairs.first, pairs.j, u, batch.gu, crystal, lengths, follows, gradient, virial
         )
@@ -124,14 +124,12 @@ class Inference:
     def _go_through(self, k: int, room: Room, batch: _Batch) -> None:
         """Through layer k, from what its rows hold to those of the next one."""
         layer, kept, blocks = self._layers[k], room.kept[k], room.blocks[k]
-        n_f, n_g = self._n_f, self._n_g
         room.means[:] = 0
         for o, crystal in zip(blocks, batch.crystals, strict=True):
-            _rows.norm(o.s, layer.gain, self._epsilon, crystal, o.x, o.r_n, room.means)
-            layer.send.there(o.x, o.z, begin=n_f + n_g)
-            if layer.carry is not None:
-                _rows.soften(o.v, o.r_v, o.soft)
-                layer.carry.there(o.soft_flat, o.c_flat)
+            _chains.before(
+                o.s, layer.gain, self._epsilon, crystal, o.x, o.r_n, room.means, o.z,
+                *layer.send.panels, o.v, o.r_v, o.soft, o.soft_flat, o.c_flat, *layer.carry.panels,
+            )  # fmt: skip
         kept.m[:] = 0
         kept.sums[:] = 0
         _kernels.forward(
@@ -140,14 +138,11 @@ class Inference:
         _inference.divide(room.means, batch.counts)
         layer.mean.there(room.means, room.shared)
         for o, crystal in zip(blocks, batch.crystals, strict=True):
-            _rows.gate(o.m, o.sums, o.z, o.x, o.w, o.r_w)
-            layer.angle.there(o.w_flat, o.t_flat)
-            _rows.angle(o.t, n_f, n_g, o.x)
-            layer.mix.there(o.x, o.h)
-            _rows.spread(room.shared, crystal, o.h)
-            _inference.silu(o.h, o.y)
-            layer.update.there(o.y, o.d)
-            _rows.update(o.s, o.v, o.d, o.t, o.s_then, o.v_then)
+            _chains.after(
+                o.m, o.sums, o.z, o.x, o.w, o.w_flat, o.r_w, o.t, o.t_flat, room.shared, crystal,
+                o.h, o.y, o.s, o.v, o.d, o.s_then, o.v_then, *layer.angle.panels,
+                *layer.mix.panels, *layer.update.panels,
+            )  # fmt: skip
 
     def _read(self, room: Room, batch: _Batch) -> Floats:
         """Return energies of atoms; their gradient is written to the room."""
@@ -172,19 +167,15 @@ class Inference:
     def _go_back(self, k: int, room: Room, batch: _Batch) -> None:
         """From the gradient after layer k to that before, both in the room."""
         layer, kept, blocks = self._layers[k], room.kept[k], room.blocks[k]
-        n_f, n_g = self._n_f, self._n_g
         room.shared[:] = 0
         room.gz[:] = 0
         for o, crystal in zip(blocks, batch.crystals, strict=True):
-            _rows.update_gradient(o.gs, o.gv, o.d, o.t, o.gd, o.gt)
-            layer.update.back(o.gd, o.gh)
-            _inference.silu_gradient(o.h, o.gh)
-            _rows.gather(o.gh, crystal, room.shared)
-            layer.mix.back(o.gh, o.x)  # from here on x is its gradient
-            _rows.angle_gradient(o.t, n_f, n_g, o.x, o.gt)
-            layer.angle.back(o.gt_flat, o.gw_flat)
-            _rows.gate_gradient(o.m, o.sums, o.z, o.r_w, o.x, o.gw, o.gm, o.gsums, o.gz)
-        gc = kept.c if layer.carry is None else room.gc
+            _chains.back_after(
+                o.gs, o.gv, o.d, o.t, o.gd, o.gt, o.gt_flat, o.h, o.gh, crystal, room.shared, o.x,
+                o.gw, o.gw_flat, o.m, o.sums, o.z, o.r_w, o.gm, o.gsums, o.gz,
+                *layer.update.transposed, *layer.mix.transposed, *layer.angle.transposed,
+            )  # fmt: skip
+        gc = room.gc if k else kept.c
         gc[:] = 0
         _kernels.backward(
             *batch.pairs, batch.u, kept.z, kept.c, layer.filters, self._spacing, room.gm,
@@ -193,13 +184,10 @@ class Inference:
         layer.mean.back(room.shared, room.means)
         _inference.divide(room.means, batch.counts)
         for o, crystal in zip(blocks, batch.crystals, strict=True):
-            if layer.carry is not None:
-                layer.carry.back(o.gc_flat, o.soft_flat)
-                _rows.soften_gradient(o.v, o.r_v, o.soft, o.gv_before, o.gv_before)
-            layer.send.back(o.gz, o.gn)
-            _rows.norm_gradient(
-                o.s, layer.gain, o.r_n, crystal, o.gn, o.x, room.means, o.gs, o.gs_before,
-                room.ggain,
+            _chains.back_before(
+                o.gc_flat, o.soft_flat, o.soft, o.v, o.r_v, o.gv_before, o.gz, o.gn, o.s,
+                layer.gain, o.r_n, crystal, o.x, room.means, o.gs, o.gs_before, room.ggain,
+                *layer.carry.transposed, *layer.send.transposed,
             )  # fmt: skip
 
 
@@ -219,7 +207,7 @@ class _Layer(NamedTuple):
     gain: Array
     send: Product
     filters: Array
-    carry: Product | None
+    carry: Product
     angle: Product
     mix: Product
     mean: Product
@@ -232,11 +220,12 @@ class _Layer(NamedTuple):
             angle = torch.cat([angle, layer.turn.weight])
             update = torch.cat([update, layer.gate.weight])
             update_b = torch.cat([update_b, layer.gate.bias])
+        carry = angle[:0, :0] if layer.carry is None else layer.carry.weight
         return cls(
             gain=_array(layer.norm.weight),
             send=_product(layer.send.weight, layer.send.bias),
             filters=_array(matrix @ layer.filters),
-            carry=None if layer.carry is None else _product(layer.carry.weight),
+            carry=_product(carry),
             angle=_product(angle),
             mix=_product(layer.mix.weight, layer.mix.bias),
             mean=_product(layer.mix_mean.weight),
