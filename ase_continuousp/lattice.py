@@ -27,14 +27,11 @@ def volume(cells: ArrayLike) -> Floats:
     """
     # Written out: numpy's determinant pivots, so that its last digits depend on the order of the
     # rows, and its cross product is slow for few cells.
-    x, y, z = np.moveaxis(np.asarray(cells, dtype=np.float64), -1, 0)
-    x0, x1, x2 = x[..., 0], x[..., 1], x[..., 2]
-    minors = (
-        y[..., 1] * z[..., 2] - y[..., 2] * z[..., 1],
-        y[..., 2] * z[..., 0] - y[..., 0] * z[..., 2],
-        y[..., 0] * z[..., 1] - y[..., 1] * z[..., 0],
+    x0, y0, z0, x1, y1, z1, x2, y2, z2 = (
+        np.asarray(cells, dtype=np.float64).reshape(*np.shape(cells)[:-2], 9).T
     )
-    volumes: Floats = np.abs(x0 * minors[0] + x1 * minors[1] + x2 * minors[2])
+    minors = y1 * z2 - y2 * z1, y2 * z0 - y0 * z2, y0 * z1 - y1 * z0
+    volumes: Floats = np.abs(x0 * minors[0] + x1 * minors[1] + x2 * minors[2]).T
     return volumes
 
 
