@@ -4,12 +4,20 @@ Each line gives the processor time of one search of the same pairs and its ratio
 medians over repeats in which all take turns. Processor time of the calling thread, so that other
 load on the machine counts little. Peers that are not installed are named and left out.
 
-    python benchmarks/bench_neighborlist.py [--repeats 15] [--large 512 4096 32768]
+At the end the memory of a search in the largest crystal, in a process of its own, and the seconds
+that Numba needs to compile the search for one small crystal with nothing cached.
+
+    python benchmarks/bench_neighborlist.py [--repeats 15] [--single 8 64 512 4096 32768 100000]
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 
@@ -90,31 +98,86 @@ def compare(title: str, atoms: list[Atoms], cutoffs: np.ndarray, repeats: int) -
             print(f"{peer.__name__} is not installed: left out")
     pairs = {name: run() for name, run in runs.items()}  # compiles, and warms the caches
     times: dict[str, list[float]] = {name: [] for name in runs}
+    calls = max(1, 2000 // (sum(len(a) for a in atoms) * 10))  # more than the clock's ticks
     for _ in range(repeats):
         for name, run in runs.items():
             begin = time.thread_time()
-            run()
-            times[name].append(time.thread_time() - begin)
-    print(f"{title}: {sum(len(a) for a in atoms)} atoms, {pairs['ours']} pairs")
+            for _ in range(calls):
+                run()
+            times[name].append((time.thread_time() - begin) / calls)
+    n_atoms = sum(len(a) for a in atoms)
+    print(f"{title}: {n_atoms} atoms, {pairs['ours']} pairs")
     for name in runs:
         ratio = np.median(np.array(times["ours"]) / np.array(times[name]))
         note = "" if pairs[name] == pairs["ours"] else f"   (other pairs: {pairs[name]})"
         shown = "" if name == "ours" else f"   ours / {name} = {ratio:.2f}"
-        print(f"  {name:9s} {1e3 * np.median(times[name]):9.2f} ms{shown}{note}")
+        seconds = np.median(times[name])
+        each = f"{1e6 * seconds / n_atoms:7.2f} µs per atom"
+        print(f"  {name:9s} {1e3 * seconds:9.3f} ms {each}{shown}{note}")
+
+
+def print_memory(n_atoms: int) -> None:
+    """Print how far a search raises the memory of this process, and what its result holds."""
+    atoms = rattled_rock_salt(n_atoms)
+    run = ours([atoms], np.array([6.0]))
+    ours([rattled_rock_salt(1000)], np.array([6.0]))()  # compiles
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    n_pairs = run()
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    print(
+        f"memory, {len(atoms)} atoms, {n_pairs} pairs: {grown:.0f} MiB at most, of which the pairs "
+        f"(28 bytes each) take {28 * n_pairs / 2**20:.0f} MiB"
+    )
+
+
+def print_compilation() -> None:
+    """Print the seconds of processor time that the first search takes."""
+    import numba
+
+    numba.njit(lambda x: x + 1)(1)  # what Numba needs to begin with is not counted
+    run = ours([rattled_rock_salt(8)], np.array([6.0]))
+    begin = time.process_time()
+    run()
+    print(f"first search, nothing cached: {time.process_time() - begin:.2f} s of processor time")
+
+
+def print_elsewhere(option: str, **environment: str) -> None:
+    """Let a fresh process print one of the above."""
+    command = [sys.executable, __file__, *option.split()]
+    done = subprocess.run(
+        command, env={**os.environ, **environment}, check=True, capture_output=True, text=True
+    )
+    print(done.stdout, end="")
+
+
+def compare_all(most_repeats: int, sizes: list[int]) -> None:
+    batch = io.to_atoms(random_crystals(200))
+    lengths = np.array([(a.get_volume() / len(a)) ** (1 / 3) for a in batch])
+    for kappa in (1.7, 3.0):
+        compare(f"200 crystals, {kappa} l", batch, kappa * lengths, most_repeats)
+    for n_atoms in sizes:
+        repeats = max(3, most_repeats // (1 + n_atoms // 8192))
+        compare("rattled rock salt, 6 Å", [rattled_rock_salt(n_atoms)], np.array([6.0]), repeats)
+    if sizes:
+        print_elsewhere(f"--memory {max(sizes)}")
+    with tempfile.TemporaryDirectory() as empty:
+        print_elsewhere("--compilation", NUMBA_CACHE_DIR=empty)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--large", type=int, nargs="*", default=[512, 4096, 32768])
+    sizes = [8, 64, 512, 4096, 32768, 100000]
+    parser.add_argument("--single", type=int, nargs="*", default=sizes)
+    parser.add_argument("--memory", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--compilation", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    batch = io.to_atoms(random_crystals(200))
-    lengths = np.array([(a.get_volume() / len(a)) ** (1 / 3) for a in batch])
-    for kappa in (1.7, 3.0):
-        compare(f"200 crystals, {kappa} l", batch, kappa * lengths, options.repeats)
-    for n_atoms in options.large:
-        repeats = max(3, options.repeats // (1 + n_atoms // 8192))
-        compare("rattled rock salt, 6 Å", [rattled_rock_salt(n_atoms)], np.array([6.0]), repeats)
+    if options.memory:
+        print_memory(options.memory)
+    elif options.compilation:
+        print_compilation()
+    else:
+        compare_all(options.repeats, options.single)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import ase.neighborlist
 import hypothesis.strategies as st
 import numpy as np
@@ -235,6 +237,33 @@ def test_one_small_cluster_that_outgrows_the_first_guess() -> None:
     atoms = Atoms("H300", np.zeros((300, 3)), cell=[100] * 3, pbc=True)
     found = search(crystals_of(atoms, systems.system("fcc")), [1.0, 3.0])
     np.testing.assert_array_equal(found.counts, [299] * 300 + [12])
+
+
+def test_a_crystal_of_more_images_than_are_kept_between_small_ones() -> None:
+    """All of what a search writes to is enlarged on the way, in any order."""
+    small = systems.system("perovskite_rattled")
+    large = systems.rattled(small * (9, 9, 9), 0.1)
+    batch = crystals_of(small, large, small, large, systems.system("fcc"))
+    cutoffs = np.array([14.0, 4.0, 5.0, 5.0, 3.0])
+    found = search(batch, cutoffs)
+    for b, (one, r) in enumerate(zip(batch, cutoffs, strict=True)):
+        begin, end = found.first[batch.offsets[b]], found.first[batch.offsets[b + 1]]
+        i, j, shifts = (x[begin:end] for x in (found.i, found.j, found.S))
+        offset = batch.offsets[b]
+        atoms = (small, large, small, large, systems.system("fcc"))[b]
+        theirs = ase.neighborlist.neighbor_list("ijS", atoms, r)
+        np.testing.assert_array_equal(rows(i - offset, j - offset, shifts), rows(*theirs))
+        np.testing.assert_array_equal(table(search(one, r)), rows(*theirs))
+
+
+def test_a_result_outlives_the_searches_after_it_and_beside_it() -> None:
+    """What a thread keeps from search to search is its own and no part of the result."""
+    batches = [crystals_of(systems.system(n)) for n in sorted(systems.PERIODIC)]
+    alone = [table(search(one, 4.0)) for one in batches]
+    with ThreadPoolExecutor(4) as pool:
+        beside = list(pool.map(lambda one: search(one, 4.0), batches * 20))
+    for k, found in enumerate(beside):
+        np.testing.assert_array_equal(table(found), alone[k % len(batches)])
 
 
 # --- neighbor_list ------------------------------------------------------------------------------

@@ -100,27 +100,21 @@ def search(
     (12, 6)
     """
     run = choose(backend)
+    n_crystals = len(crystals.cells)
     r_c = np.asarray(cutoffs, dtype=np.float64)
-    if r_c.shape not in ((), (crystals.n_crystals,)):
+    if r_c.shape == ():
+        r_c = np.full(n_crystals, r_c)
+    elif r_c.shape != (n_crystals,):
         raise ValueError(
-            f"cutoffs must be one number or one per crystal: {crystals.n_crystals} crystals, "
+            f"cutoffs must be one number or one per crystal: {n_crystals} crystals, "
             f"cutoffs of shape {r_c.shape}"
         )
-    valid = np.isfinite(r_c) & (r_c >= 0.0)
-    if not np.all(valid):
-        raise ValueError(f"cutoffs must be finite and not negative: {r_c[~valid].flat[0]}")
-    positions = np.ascontiguousarray(crystals.positions, dtype=np.float64)
-    cells = np.ascontiguousarray(crystals.cells, dtype=np.float64)
-    for name, array in (("positions", positions), ("cells", cells)):
-        if not np.all(np.isfinite(array)):
-            raise ValueError(f"{name} must be finite: found {array[~np.isfinite(array)][0]}")
-    # Flatter cells are not described by numbers of 16 digits, and would have images without end.
-    flat = np.abs(np.linalg.det(cells)) <= 1e-12 * np.sqrt((cells**2).sum(axis=2)).prod(axis=1)
-    if np.any(flat):
-        raise ValueError(
-            "cells must have three independent vectors (volume > 0): "
-            f"{cells[np.argmax(flat)].tolist()}"
+    return Neighbors(
+        *run(
+            np.ascontiguousarray(crystals.positions, dtype=np.float64),
+            np.ascontiguousarray(crystals.cells, dtype=np.float64),
+            np.ascontiguousarray(crystals.offsets, dtype=np.int64),
+            np.ascontiguousarray(r_c),
+            half,
         )
-    offsets = np.ascontiguousarray(crystals.offsets, dtype=np.int64)
-    everywhere = np.ascontiguousarray(np.broadcast_to(r_c, (crystals.n_crystals,)))
-    return Neighbors(*run(positions, cells, offsets, everywhere, half))
+    )

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ase_continuousp import lattice
+from ase_continuousp.neighborlist._check import check
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -52,6 +53,7 @@ def search_batch(
     positions: Floats, cells: Floats, offsets: Integers, cutoffs: Floats, half: bool
 ) -> tuple[Integers, Integers, Shifts, Integers]:
     """Return i, j, S and the first pair of every atom for a batch of crystals."""
+    check(positions, cells, cutoffs)
     i_parts, j_parts, s_parts = [], [], []
     for b, start in enumerate(offsets[:-1]):
         if start == offsets[b + 1]:
