@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from ase import Atoms
@@ -116,14 +116,21 @@ def compare(title: str, atoms: list[Atoms], cutoffs: np.ndarray, repeats: int) -
         print(f"  {name:9s} {1e3 * seconds:9.3f} ms {each}{shown}{note}")
 
 
+def resident(name: str) -> float:
+    """Return the memory of this process, now or at most, in MiB."""
+    [line] = [x for x in Path("/proc/self/status").read_text().splitlines() if name in x]
+    return int(line.split()[1]) / 1024
+
+
 def print_memory(n_atoms: int) -> None:
     """Print how far a search raises the memory of this process, and what its result holds."""
     atoms = rattled_rock_salt(n_atoms)
     run = ours([atoms], np.array([6.0]))
     ours([rattled_rock_salt(1000)], np.array([6.0]))()  # compiles
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the largest size so far; Linux only
+    before = resident("VmRSS")
     n_pairs = run()
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    grown = resident("VmHWM") - before
     print(
         f"memory, {len(atoms)} atoms, {n_pairs} pairs: {grown:.0f} MiB at most, of which the pairs "
         f"(28 bytes each) take {28 * n_pairs / 2**20:.0f} MiB"
