@@ -6,9 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from ase.constraints import FixSymmetry
-from ase.optimize.optimize import RestartError
-from tqdm import tqdm
 
 
 def run(
@@ -31,6 +28,10 @@ def run(
     trajectory: Annotated[Path | None, typer.Option(help="Trajectory of the run.")] = None,
 ) -> None:
     """Anneal the first structure of a file and write the lowest one found."""
+    from ase.constraints import FixSymmetry
+    from ase.optimize.optimize import RestartError
+    from tqdm import tqdm
+
     from ase_continuousp import io
     from ase_continuousp.calculator import ContinuouSPCalculator
     from ase_continuousp.sampling.optimizer import AnnealedLangevin

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
-from ase.constraints import FixSymmetry
-from ase.filters import FrechetCellFilter
-from ase.optimize import LBFGS
-from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 
 def run(
@@ -26,13 +23,18 @@ def run(
     ] = False,
 ) -> None:
     """Relax atoms and cell with the learned energy."""
-    from ase_continuousp import io
-    from ase_continuousp.calculator import ContinuouSPCalculator
-
     if not fmax > 0:
         raise ValueError(f"fmax must be positive: {fmax}")
     if steps < 0:
         raise ValueError(f"steps must not be negative: {steps}")
+    from ase.constraints import FixSymmetry
+    from ase.filters import FrechetCellFilter
+    from ase.optimize import LBFGS
+    from tqdm import tqdm
+
+    from ase_continuousp import io
+    from ase_continuousp.calculator import ContinuouSPCalculator
+
     io.check_writable(output)
     structures = io.read_atoms(source)
     calculator = ContinuouSPCalculator(model, dtype="float64")
@@ -65,6 +67,8 @@ def run(
 
 def _keep_results(atoms: Atoms) -> None:
     """Replace the calculator, which all structures share, by its results for this one."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+
     results = {
         "energy": atoms.get_potential_energy(),
         "free_energy": atoms.get_potential_energy(force_consistent=True),
