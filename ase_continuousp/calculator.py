@@ -23,6 +23,7 @@ from ase_continuousp.energy_function import Evaluation
 from ase_continuousp.io import from_atoms
 from ase_continuousp.model.checkpoint import TrainedModel, load_model
 from ase_continuousp.model.derivatives import ModelEnergy
+from ase_continuousp.model.prompt import prompt, settle
 from ase_continuousp.neighborlist import closed
 from ase_continuousp.vacuum import has_vacuum, widest_gap
 
@@ -77,6 +78,10 @@ class ContinuouSPCalculator(Calculator):
     -----
     Copies and pickles carry the weights, so that they work where the model folder is not.
     What is written to trajectories and databases names the model and the hash of its weights.
+
+    Until Numba has compiled the kernels and kept them on disk, once per machine, the first small
+    crystals of a process are evaluated in plain torch, which differs in float32 by about 1e-6 of
+    the energy; `settle` compiles instead.
 
     Examples
     --------
@@ -201,9 +206,13 @@ class ContinuouSPCalculator(Calculator):
         if np.all(self.atoms.pbc):  # else there is no volume, and ASE says that there is no stress
             self.results["stress"] = full_3x3_to_voigt_6_stress(found.stress[0]) * unit
 
+    def settle(self) -> None:
+        """Compile rather than evaluate anything in plain torch, in this process from now on."""
+        settle()
+
     def _evaluate(self, crystals: Crystals) -> Evaluation:
         try:
-            return self._energy(crystals)
+            return prompt(self._energy, crystals)
         except (MemoryError, RuntimeError) as error:  # torch has a RuntimeError of its own
             is_known = any(words in str(error) for words in ("out of memory", "allocate memory"))
             if not isinstance(error, MemoryError) and not is_known:

@@ -26,6 +26,14 @@ settings.register_profile("deep", deadline=None, max_examples=1000, suppress_hea
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _kernels_are_compiled() -> None:
+    """Equal numbers whether or not this is the first run on a machine; see `test_prompt`."""
+    from ase_continuousp.model.prompt import settle
+
+    settle()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip tests marked ``cuda`` where no CUDA device is found."""
     marked = [item for item in items if item.get_closest_marker("cuda")]

@@ -6,11 +6,10 @@ import torch
 from numba import njit
 
 from ase_continuousp.io import from_atoms
-from ase_continuousp.model._geometry import half_pairs
 from ase_continuousp.model._lanes import N_BYTES, load, mad, mul, store, total
 from ase_continuousp.model.continuous import crystal_lengths
 from ase_continuousp.model.fused_pairs import FusedPairs
-from ase_continuousp.model.pairs import Graph, TorchPairs
+from ase_continuousp.model.pairs import Graph, TorchPairs, half_pairs
 from ase_continuousp.neighborlist import search
 from tests import strategies
 
@@ -48,7 +47,7 @@ def _graph(rng, sizes):
 def test_half_of_the_pairs_and_their_opposites_are_all():
     _, neighbors, graph, *_ = _graph(np.random.default_rng(0), (1, 4, 9, 2))
     i, j, shifts = neighbors.i, neighbors.j, neighbors.S
-    starts, chosen = half_pairs(neighbors.first, j, shifts)
+    starts, chosen = half_pairs(neighbors)
     assert (np.diff(starts) == np.bincount(i[chosen], minlength=len(starts) - 1)).all()
     pairs = np.column_stack([i, j, shifts])
     opposite = np.column_stack([j, i, -shifts])[chosen]

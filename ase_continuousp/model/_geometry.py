@@ -1,4 +1,4 @@
-"""Passes over pairs in Numba that know positions and cells: which pairs, and their vectors.
+"""Passes over pairs in Numba that know positions and cells: the vectors of pairs.
 
 Array names carry their axes: h chosen pair, p pair, a atom, b crystal, x Cartesian.
 """
@@ -7,25 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numba import njit
-
-
-@njit(cache=True, nogil=True)
-def half_pairs(first: Any, j_p: Any, shift_px: Any) -> Any:
-    """Choose one of every two pairs (i, j, S) and (j, i, -S); CSR again."""
-    chosen = np.empty(len(j_p), np.int64)
-    starts = np.zeros(len(first), np.int64)
-    n = 0
-    for i in range(len(first) - 1):
-        for p in range(first[i], first[i + 1]):
-            j = j_p[p]
-            x, y, z = shift_px[p, 0], shift_px[p, 1], shift_px[p, 2]
-            if j > i or (j == i and (x > 0 or (x == 0 and (y > 0 or (y == 0 and z > 0))))):
-                chosen[n] = p
-                n += 1
-        starts[i + 1] = n
-    return starts, chosen[:n].copy()
 
 
 @njit(cache=True, nogil=True)

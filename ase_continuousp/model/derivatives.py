@@ -60,6 +60,8 @@ class AutogradEnergy:
     ((1, 3), (1, 3, 3))
     """
 
+    backend = "auto"  # of the neighbor search
+
     def __init__(
         self,
         network: torch.nn.Module,
@@ -77,7 +79,7 @@ class AutogradEnergy:
         """Return energies, forces and stress of every crystal."""
         fixed = self._fixed(crystals)
         lengths = crystals.lengths if fixed is None else fixed
-        neighbors = search(crystals, self.network.cutoff_ratio * lengths)
+        neighbors = search(crystals, self.network.cutoff_ratio * lengths, backend=self.backend)
         graph = Graph.of(crystals, neighbors, self.dtype, self.device)
         if fixed is not None:
             graph = replace(graph, lengths=torch.from_numpy(fixed).to(self.device))

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from ase_continuousp.crystals import Crystals
-from ase_continuousp.model import _geometry
 from ase_continuousp.neighborlist import Neighbors
 
 
@@ -61,7 +60,7 @@ class Graph:
         def put(array: Any) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
-        half_first, half = _geometry.half_pairs(neighbors.first, neighbors.j, neighbors.S)
+        half_first, half = half_pairs(neighbors)
         return cls(
             numbers=put(crystals.numbers),
             crystal_index=put(crystals.crystal_index),
@@ -73,6 +72,26 @@ class Graph:
             half=put(half),
             half_first=put(half_first),
         )
+
+
+def half_pairs(neighbors: Neighbors) -> tuple[Any, Any]:
+    """Choose one of every two pairs (i, j, S) and (j, i, −S); return CSR offsets and the chosen.
+
+    Examples
+    --------
+    >>> from ase_continuousp.crystals import Crystals
+    >>> from ase_continuousp.neighborlist import search
+    >>> cubic = Crystals.single([[0, 0, 0]], [[1, 0, 0], [0, 1, 0], [0, 0, 1]], [84])
+    >>> first, chosen = half_pairs(search(cubic, 1.1))
+    >>> first.tolist(), len(chosen)
+    ([0, 3], 3)
+    """
+    x, y, z = neighbors.S.T
+    forward = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0))))
+    is_chosen = (neighbors.j > neighbors.i) | ((neighbors.j == neighbors.i) & forward)
+    running = np.zeros(neighbors.n_pairs + 1, np.int64)
+    np.cumsum(is_chosen, out=running[1:])
+    return running[neighbors.first], np.flatnonzero(is_chosen)
 
 
 class PairOperations(Protocol):

@@ -75,6 +75,10 @@ class AseSystem:
             self._natural = coordinates_of(atoms, move_cell=move_cell)
         self.coordinates = self._natural if coordinates is None else coordinates
         self.results: dict[str, Any] = {}
+        # A seeded run is the same whether or not the kernels of our own energy are compiled yet.
+        settle = getattr(self.atoms.calc, "settle", None)
+        if settle is not None:
+            settle()
 
     def crystals(self) -> Crystals:
         """Return where the atoms are now, as a batch of one."""
