@@ -33,13 +33,13 @@ define setup
 endef
 comma := ,
 
-.PHONY: help demo test lint bench test-integrations compatibility clean setup-demo setup-test
+.PHONY: help demo test lint bench test-integrations compatibility clean setup-demo setup-test setup-peers
 
 help:
 	@echo "make demo               predict SrTiO3 from its formula; results in demo/"
 	@echo "make test               lint, types, layers, tests"
 	@echo "make lint               lint, types, layers"
-	@echo "make bench              time neighbor search, energy and sampling"
+	@echo "make bench              timings against other programs (.venv-bench) into README.md"
 	@echo "make test-integrations  tests with other programs, installed into .venv-integrations"
 	@echo "make compatibility      the table of suites and tools in docs/ase.md"
 	@echo "make clean              remove caches and results; the environment stays"
@@ -79,9 +79,20 @@ compatibility:
 	@test -x $(TOOLS)/bin/python || { echo 'run "make test-integrations" first' >&2; exit 2; }
 	$(THREADS) $(TOOLS)/bin/python docs/compatibility.py
 
-bench: setup-test
-	@for script in benchmarks/bench_*.py benchmarks/continuity.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+# Timings against other people's programs, in an environment of their own; the table goes into
+# README.md. What cannot be installed is named and left out.
+PEERS := .venv-bench
+setup-peers:
+	$(call setup,report$(comma)search)
+
+bench:
+	$(MAKE) VENV=$(PEERS) setup-peers
+	@$(PEERS)/bin/python benchmarks/peers.py | while read -r package; do \
+		$(PEERS)/bin/python -m pip install --disable-pip-version-check --quiet torch==2.13.0 "$$package" < /dev/null \
+			|| echo "not to be had here, left out: $$package"; \
+	done
+	$(PEERS)/bin/python benchmarks/table.py
 
 clean:
 	rm -rf build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage
-	find . -name __pycache__ -not -path './$(VENV)/*' -not -path './$(TOOLS)/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path './$(VENV)/*' -not -path './$(TOOLS)/*' -not -path './$(PEERS)/*' -prune -exec rm -rf {} +
