@@ -24,7 +24,18 @@ def test_metadata() -> None:
     assert found["Requires-Python"] == ">=3.10"
     assert "ASE calculator" in found["Summary"]
     assert set(found.get_all("Provides-Extra")) == {
-        *("scatter", "train", "search", "report", "cuda", "torch-sim", "bench", "test", "docs")
+        *(
+            "scatter",
+            "train",
+            "search",
+            "report",
+            "cuda",
+            "torch-sim",
+            "bench",
+            "data",
+            "test",
+            "docs",
+        )
     }
 
 
