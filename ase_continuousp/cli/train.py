@@ -12,7 +12,11 @@ import typer
 
 def run(
     data: Annotated[
-        list[Path], typer.Option("--data", help="CSV with CIFs, extxyz or ase.db; repeatable.")
+        list[Path],
+        typer.Option(
+            "--data",
+            help="CSV with CIFs, extxyz, ase.db, aselmdb, pymatgen JSON or a folder; repeatable.",
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Model folder.")],
     val: Annotated[Path | None, typer.Option(help="Validation file; its loss is logged.")] = None,
@@ -44,6 +48,16 @@ def run(
     chain_steps: Annotated[
         int | None, typer.Option(help="Steps of the chains of cd and pcd.")
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse bad rows instead of leaving them out.")
+    ] = False,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Folder of TensorBoard's event files.")
+    ] = None,
+    devices: Annotated[
+        int, typer.Option(help="Processes on each node that share a batch, by Lightning.")
+    ] = 1,
+    nodes: Annotated[int, typer.Option(help="Nodes, by Lightning.")] = 1,
 ) -> None:
     """Train an energy on crystals; an interrupted run resumes to the same result."""
     from ase_continuousp.training.config import TrainConfig
@@ -63,6 +77,10 @@ def run(
     if chain_steps is not None:
         options = config.objective_options | {"chain_steps": chain_steps}
         config = replace(config, objective_options=options)
+    if (devices, nodes) != (1, 1):
+        from ase_continuousp.training.lightning_launch import launch
+
+        launch(devices, nodes)
     processes = os.cpu_count() or 1
     model = train(
         config,
@@ -71,7 +89,10 @@ def run(
         val=val,
         resume=resume,
         start_from=start_from,
+        strict=strict,
+        tensorboard=tensorboard,
         processes=processes,
         progress=True,
     )
-    typer.echo(f"model: {model}")
+    if int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0:
+        typer.echo(f"model: {model}")

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ase_continuousp import pretrained
+from ase_continuousp.io.replacing import replacing
 from ase_continuousp.model.conditional import ConditionalEnergy
 from ase_continuousp.model.continuous import ContinuousEnergy
 from ase_continuousp.model.derivatives import ModelEnergy
@@ -159,17 +160,15 @@ def save_model(
     """
     path.mkdir(parents=True, exist_ok=True)
     full = {"format": FORMAT, "kind": network.kind, "hyperparameters": network.hyperparameters}
-    temporary = path / f".{WEIGHTS}.tmp"
-    save_file({k: v.detach().float().contiguous() for k, v in tensors.items()}, temporary)
-    os.replace(temporary, path / WEIGHTS)
+    with replacing(path / WEIGHTS) as draft:
+        save_file({k: v.detach().float().contiguous() for k, v in tensors.items()}, draft)
     write_card(path, full | card)
 
 
 def write_card(path: Path, card: dict[str, Any]) -> None:
     """Write the card of a model folder by a rename."""
-    temporary = path / f".{CARD}.tmp"
-    temporary.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path / CARD)
+    with replacing(path / CARD) as draft:
+        draft.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
 
 def _read_card(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ase_continuousp.crystals import Crystals, offsets_of
 
@@ -78,7 +78,7 @@ class Batches:
     [0, 1, 2]
     """
 
-    def __init__(self, counts: Integers | Sequence[int], size: int, seed: int) -> None:
+    def __init__(self, counts: ArrayLike, size: int, seed: int) -> None:
         self._counts = np.asarray(counts)
         if not len(self._counts):
             raise ValueError("data must hold at least one crystal: found none")

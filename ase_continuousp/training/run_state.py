@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +14,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ase_continuousp.io.replacing import replacing
+
 Blend = Callable[[Tensor, Tensor, float], Any]
 
-_TENSORS = "state.safetensors"
 _VERSION = 2  # raised when a run would go on with other batches or noise than it began with
 
 
@@ -93,10 +93,9 @@ class RunState:
             "rng": self.rng.bit_generator.state,
             "config": config,
         }
-        temporary = folder / f".{_TENSORS}.tmp"
         contiguous = {k: v.contiguous() for k, v in tensors.items()}
-        save_file(contiguous, temporary, metadata={"record": json.dumps(record)})
-        os.replace(temporary, folder / _TENSORS)
+        with replacing(state_path(folder)) as draft:
+            save_file(contiguous, draft, metadata={"record": json.dumps(record)})
 
     def load(self, folder: Path, config: dict[str, Any]) -> None:
         """Go back to a written state.
@@ -150,11 +149,21 @@ def _buffers(network: torch.nn.Module) -> dict[str, Tensor]:
 
 def has_state(folder: Path) -> bool:
     """Return whether a folder holds a run that can be resumed."""
-    return (folder / _TENSORS).is_file()
+    return state_path(folder).is_file()
+
+
+def state_path(folder: Path) -> Path:
+    """Return the file of a run's state."""
+    return folder / "state.safetensors"
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return the record of a written state: step, settings and what else is no tensor."""
+    with safe_open(state_path(folder), framework="pt") as stream:
+        record: dict[str, Any] = json.loads(stream.metadata()["record"])
+    return record
 
 
 def read_state(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return the record and the tensors of a written state."""
-    with safe_open(folder / _TENSORS, framework="pt") as stream:
-        record = json.loads(stream.metadata()["record"])
-    return record, load_file(folder / _TENSORS)
+    return read_record(folder), load_file(state_path(folder))

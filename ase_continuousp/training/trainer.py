@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 import time
@@ -19,9 +18,10 @@ from ase_continuousp.crystals import Crystals
 from ase_continuousp.model.checkpoint import load_model, save_model
 from ase_continuousp.niggli import reduce_crystals
 from ase_continuousp.starts.priors import Priors
+from ase_continuousp.training.bad_rows import report_bad_rows
 from ase_continuousp.training.batches import Batches
 from ase_continuousp.training.config import TrainConfig
-from ase_continuousp.training.data import read_crystals
+from ase_continuousp.training.data import open_crystals
 from ase_continuousp.training.networks import build_network
 from ase_continuousp.training.noise import NoiseLaw
 from ase_continuousp.training.objectives.choice import make_objective
@@ -29,10 +29,14 @@ from ase_continuousp.training.objectives.interface import Objective
 from ase_continuousp.training.precision.choice import make_precision
 from ase_continuousp.training.precision.interface import Precision
 from ase_continuousp.training.ranks import Ranks, joined_ranks
+from ase_continuousp.training.run_log import RunLog
 from ase_continuousp.training.run_state import Keeper, RunState, has_state
+from ase_continuousp.training.stopping import explained
+from ase_continuousp.training.store import CrystalFiles, CrystalStore
 from ase_continuousp.training.update import update
 
 _log = logging.getLogger(__name__)
+_PRIOR_CRYSTALS = 100_000  # that priors are fitted to, in memory
 
 
 def train(
@@ -43,6 +47,8 @@ def train(
     val: str | os.PathLike[str] | None = None,
     resume: bool = False,
     start_from: str | os.PathLike[str] | None = None,
+    strict: bool = False,
+    tensorboard: str | os.PathLike[str] | None = None,
     processes: int = 1,
     progress: bool = False,
 ) -> Path:
@@ -53,11 +59,15 @@ def train(
     ``checkpoint_every`` updates, and ``log.csv``. An interrupted run that is resumed ends with
     the same weights as one that was not.
 
+    Bad rows of the data are left out and listed in ``bad_rows.csv``. Under torchrun, or within
+    :func:`ase_continuousp.training.lightning_launch.launch`, the processes share every batch.
+
     Parameters
     ----------
     config : TrainConfig
     data : path or sequence of paths
-        Training files, see :func:`ase_continuousp.training.data.read_crystals`.
+        Training files or folders, see :func:`ase_continuousp.io.rows.iterate_rows`. They are
+        drawn from on the disk, so that they may exceed the memory.
     out : path
         Folder of the model and of the run.
     val : path, optional
@@ -67,8 +77,12 @@ def train(
     start_from : str or path, optional
         A model whose weights a new run begins with, grown to the sizes that the config asks for
         (:func:`ase_continuousp.training.growth.grown`).
+    strict : bool
+        Refuse data with bad rows.
+    tensorboard : path, optional
+        Folder of event files for TensorBoard (extra ``train``).
     processes : int
-        Worker processes that parse CIFs. More than one needs a script with the usual
+        Worker processes that parse data. More than one needs a script with the usual
         ``if __name__ == "__main__"`` guard.
     progress : bool
         Show a progress bar.
@@ -83,7 +97,10 @@ def train(
     ValueError
         If the folder holds a run and `resume` is false, or the other way round, or the
         run was started with other settings; if `start_from` cannot be grown to the sizes asked
-        for; if the loss is no longer finite.
+        for; if no row of a data file is good, or one is bad and `strict` is set; if the loss is
+        no longer finite.
+    OSError
+        If something cannot be written; the last checkpoint is kept, and named.
 
     Examples
     --------
@@ -99,51 +116,43 @@ def train(
     ...     load_model(train(config, f"{folder}/salt.extxyz", f"{folder}/salt")).elements
     (11, 17)
     """
-    with joined_ranks() as ranks:
-        return _train(config, data, Path(out), val, resume, start_from, processes, progress, ranks)
-
-
-def _train(
-    config: TrainConfig,
-    data: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
-    folder: Path,
-    val: str | os.PathLike[str] | None,
-    resume: bool,
-    start_from: str | os.PathLike[str] | None,
-    processes: int,
-    progress: bool,
-    ranks: Ranks,
-) -> Path:
-    if resume != has_state(folder):
-        wanted = (
-            "holds no run to resume"
-            if resume
-            else "already holds a run; resume it or choose another"
-        )
-        raise ValueError(f"out: {folder} {wanted}")
+    folder = Path(out)
     sources = [data] if isinstance(data, str | os.PathLike) else list(data)
-    crystals = reduce_crystals(
-        Crystals.concatenate(
-            [read_crystals(s, processes=processes, progress=progress) for s in sources]
-        )
-    )
-    objective = make_objective(config.objective, config.law, config.objective_options)
-    if ranks.count > 1 and config.objective == "pcd":
-        raise ValueError("objective: the chains of 'pcd' live in one process")
-    precision = make_precision(config.precision, seed=config.seed)
-    state = _initial_state(config, objective, precision, start_from)
-    if resume:
-        state.load(folder, config.as_dict())
-    folder.mkdir(parents=True, exist_ok=True)
-    if ranks.is_first and not (folder / "priors.json").is_file():
-        Priors.fit(crystals).save(folder / "priors.json")
-    validation = None
-    if val is not None:
-        validation = _validation_set(read_crystals(val, processes=processes), config, objective)
-    card = _card(config, crystals, sources, val, start_from) | objective.card
-    ranks.wait()  # all have seen the folder as it was
-    _run(config, state, crystals, objective, precision, validation, folder, card, progress, ranks)
-    ranks.wait()
+    with joined_ranks() as ranks:
+        if resume != has_state(folder):
+            wanted = (
+                "holds no run to resume"
+                if resume
+                else "already holds a run; resume it or choose another"
+            )
+            raise ValueError(f"out: {folder} {wanted}")
+        shown = progress and ranks.is_first
+        stores = [open_crystals(s, processes=processes, progress=shown) for s in sources]
+        held_out = [] if val is None else [open_crystals(val, processes=processes, progress=shown)]
+        report_bad_rows(stores + held_out, folder if ranks.is_first else None, strict=strict)
+        crystals = CrystalFiles(stores)
+        objective = make_objective(config.objective, config.law, config.objective_options)
+        if ranks.count > 1 and config.objective == "pcd":
+            raise ValueError("objective: the chains of 'pcd' live in one process")
+        precision = make_precision(config.precision, seed=config.seed)
+        state = _initial_state(config, objective, precision, start_from)
+        # The names of the caches say what the files held.
+        settings = config.as_dict() | {"data": [store.folder.name for store in stores]}
+        if resume:
+            state.load(folder, settings)
+        card = _card(config, crystals, sources, val, start_from) | objective.card
+        validation = _validation_set(held_out[0], config, objective) if held_out else None
+        with explained(crystals, folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            if ranks.is_first and not (folder / "priors.json").is_file():
+                Priors.fit(_some(crystals)).save(folder / "priors.json")
+            ranks.wait()  # all have seen the folder as it was
+            fields = ["step", "seconds", "learning_rate", *objective.parts, "norm", "skipped"]
+            fields += [f"val_{name}" for name in objective.parts]
+            with RunLog(folder / "log.csv", fields, state.step, tensorboard, ranks.is_first) as log:
+                _run(config, state, crystals, objective, precision, validation, log, ranks,
+                     folder, card, settings, shown)  # fmt: skip
+            ranks.wait()
     return folder
 
 
@@ -164,19 +173,20 @@ def _initial_state(
 def _run(
     config: TrainConfig,
     state: RunState,
-    crystals: Crystals,
+    crystals: CrystalFiles,
     objective: Objective,
     precision: Precision,
     validation: Any,
+    log: RunLog,
+    ranks: Ranks,
     folder: Path,
     card: dict[str, Any],
-    progress: bool,
-    ranks: Ranks,
+    settings: dict[str, Any],
+    shown: bool,
 ) -> None:
     started = time.monotonic() - state.seconds
     batches = Batches(crystals.counts, config.batch_size, config.seed)
-    hidden = not (progress and ranks.is_first)
-    bar = tqdm(total=config.steps, initial=state.step, disable=hidden, unit="step")
+    bar = tqdm(total=config.steps, initial=state.step, disable=not shown, unit="step")
     with bar:
         while state.step < config.steps:
             row = update(config, state, crystals, objective, precision, batches, ranks)
@@ -190,16 +200,23 @@ def _run(
             if validates and validation is not None:
                 row |= _validate(config, state, objective, validation)
             if state.step % 50 == 0 or validates:
-                row |= {"step": state.step, "seconds": state.seconds}
-                _append(folder / "log.csv", objective.parts, row)
+                log.write(row | {"step": state.step, "seconds": state.seconds})
             if done or state.step % config.checkpoint_every == 0:
-                state.save(folder, config.as_dict())
+                state.save(folder, settings)
                 minutes = round(state.seconds / 60, 1)
                 training = card["training"] | {"steps_done": state.step, "minutes": minutes}
                 save_model(folder, state.network, state.weights(), card | {"training": training})
 
 
-def _validation_set(crystals: Crystals, config: TrainConfig, objective: Objective) -> Any:
+def _some(crystals: CrystalFiles) -> Crystals:
+    n = len(crystals)
+    if n <= _PRIOR_CRYSTALS:
+        return reduce_crystals(crystals.all())
+    rows = np.random.default_rng(0).choice(n, _PRIOR_CRYSTALS, replace=False)
+    return reduce_crystals(crystals.select(np.sort(rows)))
+
+
+def _validation_set(crystals: CrystalStore, config: TrainConfig, objective: Objective) -> Any:
     rng = np.random.default_rng(1)  # the same crystals and noise whatever the seed of the run
     chosen = rng.permutation(len(crystals))[: config.validation_crystals]
     return objective.held_out(reduce_crystals(crystals.select(chosen)), rng)
@@ -219,14 +236,14 @@ def _validate(
 
 def _card(
     config: TrainConfig,
-    crystals: Crystals,
+    crystals: CrystalFiles,
     sources: Sequence[str | os.PathLike[str]],
     val: str | os.PathLike[str] | None,
     start_from: str | os.PathLike[str] | None,
 ) -> dict[str, Any]:
     begun = {} if start_from is None else {"started_from": Path(start_from).name}
     return {
-        "elements": np.unique(crystals.numbers).tolist(),
+        "elements": list(crystals.elements),
         "energy_unit": 1.0,
         "training": {
             "data": [_label(s) for s in sources],
@@ -243,14 +260,3 @@ def _label(path: str | os.PathLike[str]) -> str:
     # The last folder and the bare name say which data, whatever machine it lay on.
     path = Path(path)
     return f"{path.parent.name}/{path.name.split('.')[0]}".lstrip("/")
-
-
-def _append(path: Path, parts: Sequence[str], row: dict[str, float]) -> None:
-    fields = ["step", "seconds", "learning_rate", *parts, "norm", "skipped"]
-    fields += [f"val_{name}" for name in parts]
-    is_new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, fields)
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
