@@ -311,7 +311,9 @@ def test_search_refuses_bad_input() -> None:
         search(crystals, [3.0, -1.0])
     with pytest.raises(ValueError, match="cutoffs must be finite and not negative: nan"):
         search(crystals, np.nan)
-    with pytest.raises(ValueError, match="must be one of 'auto', 'reference', 'cpu': 'gpu'"):
+    with pytest.raises(
+        ValueError, match="must be one of 'auto', 'reference', 'cpu', 'cuda': 'gpu'"
+    ):
         search(crystals, 3.0, backend="gpu")
     crystals.positions[1, 2] = np.inf
     with pytest.raises(ValueError, match="positions must be finite: found inf"):
@@ -335,7 +337,7 @@ def test_neighbor_list_refuses_bad_input() -> None:
     with pytest.raises(ValueError, match="independent vector along each periodic direction"):
         neighbor_list("i", Atoms("H", pbc=True), 3.0)
     with pytest.raises(ValueError, match="backend must be one of"):
-        neighbor_list("i", atoms, 3.0, backend="cuda")
+        neighbor_list("i", atoms, 3.0, backend="gpu")
     atoms.positions[0] = np.nan
     with pytest.raises(ValueError, match="positions must be finite: found nan"):
         neighbor_list("i", atoms, 3.0)

@@ -78,7 +78,9 @@ def search(
     cutoffs : (n_crystals,) array or one number [Å]
     half : bool
         Return each pair once: i < j, or i = j with the first nonzero component of S positive.
-    backend : {"auto", "reference", "cpu"}
+    backend : {"auto", "reference", "cpu", "cuda"}
+        "auto" is "cpu". "cuda" copies to a CUDA device and back (`tensors` searches where the
+        arrays are); it was tested on Numba's simulator and never on a real device.
 
     Returns
     -------

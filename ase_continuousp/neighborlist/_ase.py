@@ -37,7 +37,9 @@ def neighbor_list(
     cutoff : float, dict or sequence [Å]
         One cutoff for all pairs; or one per pair of elements, ``{("H", "C"): 1.2, (6, 8): 1.4}``,
         other pairs being no neighbors; or one radius per atom, whose spheres must overlap.
-    backend : {"auto", "reference", "cpu"}
+    backend : {"auto", "reference", "cpu", "cuda"}
+        "auto" is "cpu". "cuda" copies to a CUDA device and back (`tensors` searches where the
+        arrays are); it was tested on Numba's simulator and never on a real device.
 
     Returns
     -------
