@@ -354,6 +354,20 @@ def test_train_writes_a_model_that_resumes(run: Run) -> None:
 # Bad input
 
 
+def test_train_leaves_out_bad_rows_or_refuses_them(run: Run) -> None:
+    write("data.extxyz", [bulk("NaCl", "rocksalt", a=a) for a in (5.5, 5.7)])
+    with Path("data.extxyz").open("a") as stream:
+        stream.write("1\nno cell\nNa 0 0 0\n")
+    options = ("train", "--data", "data.extxyz", "--preset", "perov5", "--steps", 1)
+    done = run(*options, "--out", "strict", "--strict")
+    assert done.status == 2
+    assert "1 of 3 rows are bad, listed in strict/bad_rows.csv; the first in" in done.err
+    assert run(*options, "--out", "made").status == 0
+    assert "periodic" in Path("made/bad_rows.csv").read_text()
+    done = run(*options, "--out", "many", "--devices", 0)
+    assert (done.status, "devices must be at least 1: 0" in done.err) == (2, True)
+
+
 def write_bad_files() -> None:
     Path("alloy.cif").write_text(DISORDERED)
     Path("noise.cif").write_text("no crystal here")

@@ -105,6 +105,8 @@ def test_hull_energies_come_from_the_table(tmp_path):
         writer.writerows([["", "0.01", "-3.0"], ["", "", ""], ["", "0.0", "0.04"]])
     crystals = Crystals.concatenate([*SALTS, from_atoms(bulk("Si"))])
     np.testing.assert_array_equal(hull_energies(path, crystals), [0.01, np.nan, 0.04])
+    some = hull_energies(path, crystals.select([0, 2]), np.array([0, 2]))
+    np.testing.assert_array_equal(some, [0.01, 0.04])
     plain = tmp_path / "some.extxyz"
     assert np.isnan(hull_energies(plain, crystals)).all()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,9 +16,12 @@ from ase_continuousp.energy_function import EnergyFunction
 from ase_continuousp.starts.building import build_library
 from ase_continuousp.starts.library import PrototypeLibrary
 from ase_continuousp.starts.stability import member_energies
-from ase_continuousp.training.data import read_columns, read_crystals
+from ase_continuousp.training.bad_rows import report_bad_rows
+from ase_continuousp.training.data import open_crystals, read_columns
 
+_log = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 _HULL, _FORMATION = "e_above_hull", "formation_energy_per_atom"
 
@@ -35,7 +39,8 @@ def library_from_files(
     Parameters
     ----------
     data : sequence of paths
-        Training files, see :func:`ase_continuousp.training.data.read_crystals`. CSV files may
+        Training files, see :func:`ase_continuousp.training.data.open_crystals`; bad rows are
+        left out. CSV files may
         have columns ``e_above_hull`` and ``formation_energy_per_atom`` [eV/atom].
     beside : sequence of paths
         Files of crystals of another kind than will be asked for: they are learned to count less.
@@ -53,7 +58,7 @@ def library_from_files(
     Raises
     ------
     FileNotFoundError, ValueError
-        As :func:`~ase_continuousp.training.data.read_crystals` and
+        As :func:`~ase_continuousp.training.data.open_crystals` and
         :func:`~ase_continuousp.starts.building.build_library` do.
 
     Examples
@@ -66,15 +71,22 @@ def library_from_files(
     ...     library_from_files([f"{folder}/salt.extxyz"]).n_prototypes
     1
     """
-    parts = [read_crystals(path, processes=processes, progress=progress) for path in data]
-    others = [read_crystals(path, processes=processes, progress=progress) for path in beside]
+    stores, beside_stores = (
+        [open_crystals(path, processes=processes, progress=progress) for path in paths]
+        for paths in (data, beside)
+    )
+    told = report_bad_rows(stores + beside_stores, None)
+    if told:
+        _log.warning("left out: %s", told)
+    parts, others = [s.all() for s in stores], [s.all() for s in beside_stores]
     crystals = Crystals.concatenate([*parts, *others])
     n_data = sum(len(part) for part in parts)
     library = build_library(
         crystals, side=np.arange(len(crystals)) >= n_data, energy=energy, progress=progress
     )
     above = [
-        hull_energies(path, part) for path, part in zip(data, parts, strict=True)
+        hull_energies(path, part, store.rows)
+        for path, part, store in zip(data, parts, stores, strict=True)
     ] + [np.full(len(part), np.nan) for part in others]  # fmt: skip
     energies = np.concatenate(above)
     if np.isnan(energies).all():
@@ -82,7 +94,9 @@ def library_from_files(
     return replace(library, energies=member_energies(library, crystals, energies))
 
 
-def hull_energies(path: str | os.PathLike[str], crystals: Crystals) -> Floats:
+def hull_energies(
+    path: str | os.PathLike[str], crystals: Crystals, rows: Integers | None = None
+) -> Floats:
     """Return the energies above the convex hull that a training file gives, NaN where it does not.
 
     An element is as unstable as its formation energy, where that is the larger number: in some
@@ -93,6 +107,8 @@ def hull_energies(path: str | os.PathLike[str], crystals: Crystals) -> Floats:
     path : path
     crystals : Crystals
         Of that file.
+    rows : (n_crystals,) array, optional
+        Row of each crystal in the file, if some rows were left out.
 
     Returns
     -------
@@ -106,6 +122,8 @@ def hull_energies(path: str | os.PathLike[str], crystals: Crystals) -> Floats:
         return unknown
     above = np.array([_number(text) for text in table[_HULL]])
     formation = np.array([_number(text) for text in table.get(_FORMATION, [""] * len(above))])
+    if rows is not None:
+        above, formation = above[rows], formation[rows]
     numbers = np.split(crystals.numbers, crystals.offsets[1:-1])
     is_element = np.array([len(np.unique(one)) == 1 for one in numbers])
     return np.where(is_element, np.fmax(above, formation), above)

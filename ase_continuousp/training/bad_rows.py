@@ -40,6 +40,8 @@ def report_bad_rows(
     stores = list(dict.fromkeys(stores))  # a file may be given twice, to weigh it double
     n_bad = sum(len(store.bad) for store in stores)
     if not n_bad:
+        if folder is not None:  # an earlier report is no longer true
+            (folder / REPORT).unlink(missing_ok=True)
         return ""
     listed = ""
     if folder is not None:

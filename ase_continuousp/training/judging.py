@@ -25,15 +25,16 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ase_continuousp.crystals import Crystals
 from ase_continuousp.model.checkpoint import TrainedModel, load_model
 from ase_continuousp.model.continuous import ContinuousEnergy
 from ase_continuousp.model.judge import JUDGE, Judge, log_odds
+from ase_continuousp.training.bad_rows import report_bad_rows
 from ase_continuousp.training.candidate_files import CandidateFiles
 from ase_continuousp.training.candidates import Candidates
-from ase_continuousp.training.data import read_crystals
+from ase_continuousp.training.data import open_crystals
 from ase_continuousp.training.run_state import RunState, has_state
 from ase_continuousp.training.schedules import schedule
+from ase_continuousp.training.store import CrystalFiles
 
 _log = logging.getLogger(__name__)
 _CPU = torch.device("cpu")
@@ -137,7 +138,8 @@ def train_judge(
     ----------
     model : str or path
     data : path or sequence of paths
-        Training files of the model, see :func:`ase_continuousp.training.data.read_crystals`.
+        Training files of the model, see :func:`ase_continuousp.training.data.open_crystals`; bad
+        rows are left out.
     config : JudgeConfig, optional
     val : path, optional
         Validation file: its loss is logged. Nothing is chosen by it.
@@ -166,7 +168,11 @@ def train_judge(
     config = JudgeConfig() if config is None else config
     trained = load_model(model)
     sources = [data] if isinstance(data, str | os.PathLike) else list(data)
-    crystals = Crystals.concatenate([read_crystals(s, processes=processes) for s in sources])
+    stores = [open_crystals(s, processes=processes) for s in sources]
+    told = report_bad_rows(stores, None)
+    if told:
+        _log.warning("left out: %s", told)
+    crystals = CrystalFiles(stores).all()
     folder = trained.path / "judging"
     folder.mkdir(exist_ok=True)
     files = CandidateFiles(trained, crystals, folder, seed=config.seed)
@@ -180,7 +186,7 @@ def train_judge(
     held_out = None
     if val is not None:
         some = CandidateFiles(
-            trained, read_crystals(val, processes=processes), folder, seed=config.seed
+            trained, open_crystals(val, processes=processes).all(), folder, seed=config.seed
         )
         held_out = some.prototypes(_N_HELD_OUT, config.n_candidates, progress=progress)
     begun = None if start_from is None else Judge.load(start_from).network
