@@ -5,7 +5,7 @@ turns. Processor time of the calling thread, so that other load on the machine c
 "plain" is the network in plain torch, differentiated; "layers" has its fused layers, which
 training uses, differentiated; "ours" is what calculators and samplers call.
 
-    python benchmarks/bench_energy.py [--repeats 15] [--model mp20]
+    python benchmarks/bench_energy.py [--repeats 15] [--model mp20] [--json FILE]
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import argparse
 import copy
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
+from claims import compared, record
 from some_crystals import random_crystals
 
 from ase_continuousp import load_model
@@ -24,8 +26,12 @@ from ase_continuousp.model.derivatives import AutogradEnergy, ModelEnergy
 from ase_continuousp.model.pairs import TorchPairs
 from ase_continuousp.training.objectives.score import ScoreMatching
 
+PEERS = {"layers": "autograd over fused layers", "plain": "autograd in torch"}
 
-def compare(title: str, runs: dict[str, Callable[[], object]], repeats: int) -> None:
+
+def compare(
+    title: str, runs: dict[str, Callable[[], object]], repeats: int, json: Path | None
+) -> None:
     """Print times and the ratio of the first to each of the others."""
     for run in runs.values():  # compiles, and warms the caches
         run()
@@ -42,12 +48,19 @@ def compare(title: str, runs: dict[str, Callable[[], object]], repeats: int) -> 
         for name in others
     )
     print(f"{title}: {shown}; {ratios}")
+    for name in others if json is not None else ():
+        claim = compared(
+            title, times[first], times[name],
+            peer=PEERS[name], peer_version=str(torch.__version__), threads=1, unit="ms",
+        )  # fmt: skip
+        record(claim, json)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--model", default="mp20")
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     network = load_model(options.model).network
@@ -62,7 +75,7 @@ def main() -> None:
         batch = random_crystals(n_crystals)
         runs = {name: lambda e=e, b=batch: e(b) for name, e in energies.items()}
         title = f"energy, forces, stress of {n_crystals} crystals, {batch.n_atoms} atoms"
-        compare(title, runs, options.repeats)
+        compare(title, runs, options.repeats, options.json)
     objective = ScoreMatching()
     noised = objective.draw(random_crystals(32), np.random.default_rng(0))
     steps = {
@@ -70,7 +83,7 @@ def main() -> None:
         for name, n in (("layers", network), ("plain", plain))
     }
     title = f"training step of 32 crystals, {noised.crystals.n_atoms} atoms"
-    compare(title, steps, options.repeats)
+    compare(title, steps, options.repeats, options.json)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import os
 import platform
 import subprocess
 import sys
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -76,20 +77,21 @@ def number(value: float) -> str:
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
+def ratio(row: dict[str, Any]) -> str:
+    peer = f"{row['peer']} {row['peer_version']}".strip()
+    goal = f", goal {row['goal']}" if row["goal"] else ""
+    return f"**{number(row['ratio'])}** ({peer}{goal})"
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the rows as Markdown, scripts in their order, and what they were measured on."""
     rows = sorted(rows, key=lambda row: SCRIPTS.index(row["script"]))
-    lines = [
-        "| what | threads | ours | peer | | ours / peer | goal |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        unit = row["unit"]
-        peer = f"{row['peer']} {row['peer_version']}".strip()
-        lines.append(
-            f"| {row['claim']} | {row['threads']} | {number(row['ours'])} {unit} | {peer} | "
-            f"{number(row['theirs'])} {unit} | {number(row['ratio'])} | {row['goal']} |"
-        )
+    lines = ["| what | threads | ours | ours / peer |", "|---|---|---|---|"]
+    for (claim, threads), group in groupby(rows, key=lambda row: (row["claim"], row["threads"])):
+        peers = list(group)
+        ours = f"{number(peers[0]['ours'])} {peers[0]['unit']}"
+        ratios = ", ".join(ratio(row) for row in peers)
+        lines.append(f"| {claim} | {threads} | {ours} | {ratios} |")
     machines = "; ".join(sorted({row["hardware"] for row in rows})) or hardware()
     commits = ", ".join(sorted({row["commit"] for row in rows}))
     dates = sorted({row["date"] for row in rows})
