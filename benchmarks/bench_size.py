@@ -4,7 +4,7 @@ Every size runs in a process of its own: rattled supercells of rock salt through
 processor time of the calling thread (one thread), peak memory of the whole process. The sizes take
 turns; of the medians, time per atom is compared with that of a thousand atoms.
 
-    python benchmarks/bench_size.py [--sizes 10 100 1000 10000] [--rounds 3] [--plot docs/size.png]
+    python benchmarks/bench_size.py [--sizes 10 100 1000 10000] [--rounds 2] [--plot docs/size.png]
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def claims(rounds: dict[int, list[dict[str, float]]]) -> list[Claim]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--model", default="mp20")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--repeats", type=int, default=3)

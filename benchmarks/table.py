@@ -3,7 +3,8 @@
 Every script writes its claims as lines of JSON, which are kept in build/bench.jsonl; the table
 stands between two comments of README.md. It names the machine, how busy it was, and the commit.
 
-    python benchmarks/table.py [--only bench_size.py ...] [--reuse] [--readme README.md]
+    python benchmarks/table.py [--only bench_size.py ...] [--repeats 3] [--reuse]
+        [--readme README.md]
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def git(*arguments: str) -> str:
     return done.stdout.strip() or "unknown"
 
 
-def measured(scripts: list[str], path: Path) -> None:
+def measured(scripts: list[str], repeats: int | None, path: Path) -> None:
     """Run the scripts; their claims replace older ones of the same script in the file."""
     for script in scripts:
         print(f"== {script}", flush=True)
@@ -50,6 +51,7 @@ def measured(scripts: list[str], path: Path) -> None:
         fresh.unlink(missing_ok=True)
         before = load()
         command = [sys.executable, str(ROOT / "benchmarks" / script), "--json", str(fresh)]
+        command += [] if repeats is None else ["--repeats", str(repeats)]
         status = subprocess.run(command, cwd=ROOT, env=single_threaded()).returncode
         if status:
             print(f"{script} failed with status {status}: its claims stay as they were")
@@ -121,13 +123,14 @@ def write(text: str, readme: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=SCRIPTS, default=list(SCRIPTS))
+    parser.add_argument("--repeats", type=int, help="Instead of what each script thinks enough.")
     parser.add_argument("--reuse", action="store_true", help="Measure nothing, write the table.")
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
     options = parser.parse_args()
     path = ROOT / "build" / "bench.jsonl"
     path.parent.mkdir(exist_ok=True)
     if not options.reuse:
-        measured(options.only, path)
+        measured(options.only, options.repeats, path)
     rows = read(path)
     if not rows:
         raise SystemExit("nothing was measured")
