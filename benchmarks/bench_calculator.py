@@ -3,7 +3,8 @@
 The two models are of different kinds: CHGNet is a potential fitted to DFT energies, ours a density
 of crystals. Both are asked for what a relaxation asks: all of energy, forces and stress, in
 float32, with the positions changed in every call, so that neighbor lists are new each time. CHGNet
-also returns magnetic moments. One thread: processor time; more: time on the wall.
+also returns magnetic moments. One thread: processor time; more: time on the wall, and left out on
+a busy machine, where threads wait for each other.
 
     python benchmarks/bench_calculator.py [--repeats 15] [--threads 1 2] [--json FILE]
 """
@@ -11,6 +12,7 @@ also returns magnetic moments. One thread: processor time; more: time on the wal
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -88,6 +90,9 @@ def main() -> None:
         measure(options.one, options.repeats, options.json)
         return
     for threads in options.threads:  # libraries read it when they are loaded
+        if threads > 1 and os.getloadavg()[0] > (os.cpu_count() or 1):
+            print(f"{threads} threads: the machine is busy, left out")
+            continue
         command = [sys.executable, __file__, "--one", str(threads)]
         command += ["--repeats", str(options.repeats)]
         command += ["--json", str(options.json)] if options.json else []
