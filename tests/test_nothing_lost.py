@@ -167,11 +167,14 @@ def test_broken_update_names_step_crystals_and_checkpoint(what, salts, tmp_path,
     assert all(torch.isfinite(t).all() for t in load_file(out / "state.safetensors").values())
 
 
-def test_other_data_cannot_be_resumed(salts, tmp_path):
+def test_other_data_and_damaged_states_cannot_be_resumed(salts, tmp_path):
     config = TrainConfig(steps=2, batch_size=2, network=SMALL)
     train(config, salts, tmp_path / "out")
     bulk("NaCl", "rocksalt", a=5.9).write(salts, append=True)
     with pytest.raises(ValueError, match="was started with data="):
+        train(config, salts, tmp_path / "out", resume=True)
+    os.truncate(tmp_path / "out" / "state.safetensors", 100)
+    with pytest.raises(ValueError, match=r"state\.safetensors is damaged: "):
         train(config, salts, tmp_path / "out", resume=True)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -165,5 +165,14 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def read_state(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return the record and the tensors of a written state."""
-    return read_record(folder), load_file(state_path(folder))
+    """Return the record and the tensors of a written state.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged.
+    """
+    try:
+        return read_record(folder), load_file(state_path(folder))
+    except SafetensorError as error:
+        raise ValueError(f"resume: {state_path(folder)} is damaged: {error}") from error

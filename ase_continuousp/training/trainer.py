@@ -129,8 +129,9 @@ def train(
         shown = progress and ranks.is_first
         stores = [open_crystals(s, processes=processes, progress=shown) for s in sources]
         held_out = [] if val is None else [open_crystals(val, processes=processes, progress=shown)]
-        report_bad_rows(stores + held_out, folder if ranks.is_first else None, strict=strict)
         crystals = CrystalFiles(stores)
+        with explained(crystals, folder):
+            report_bad_rows(stores + held_out, folder if ranks.is_first else None, strict=strict)
         objective = make_objective(config.objective, config.law, config.objective_options)
         if ranks.count > 1 and config.objective == "pcd":
             raise ValueError("objective: the chains of 'pcd' live in one process")
