@@ -23,6 +23,7 @@ from ase_continuousp.energy_function import Evaluation
 from ase_continuousp.io import from_atoms
 from ase_continuousp.model.checkpoint import TrainedModel, load_model
 from ase_continuousp.model.derivatives import ModelEnergy
+from ase_continuousp.model.formation import FormationEnergy
 from ase_continuousp.model.prompt import prompt, settle
 from ase_continuousp.neighborlist import closed
 from ase_continuousp.vacuum import has_vacuum, widest_gap
@@ -56,6 +57,10 @@ class ContinuouSPCalculator(Calculator):
     length : float, optional [Å]
         Stands for ℓ in cutoff and energy. Give (V/N)^(1/3) of the bulk crystal: the energy of
         that crystal stays what it is, and slabs cut from it can be compared with it.
+    calibrated : bool
+        Give formation energies in eV: U times a factor plus a term of the composition alone,
+        fitted to known ones (``calibration`` of the model card says with which error). Forces and
+        stress are those of U times the factor. Their minima are where they were.
 
     Raises
     ------
@@ -107,6 +112,7 @@ class ContinuouSPCalculator(Calculator):
         "device": "auto",
         "dtype": "float32",
         "length": None,
+        "calibrated": False,
     }
     ignored_changes = {"initial_charges", "initial_magmoms"}  # noqa: RUF012
 
@@ -117,12 +123,14 @@ class ContinuouSPCalculator(Calculator):
         device: str = "auto",
         dtype: str = "float32",
         length: float | None = None,
+        calibrated: bool = False,
     ) -> None:
         self._model: TrainedModel
+        self._formation: FormationEnergy | None
         self._energy: ModelEnergy
         self._warned = False
         super().__init__(  # type: ignore[no-untyped-call]
-            model=model, device=device, dtype=dtype, length=length
+            model=model, device=device, dtype=dtype, length=length, calibrated=calibrated
         )
 
     def set(self, **kwargs: Any) -> dict[str, Any]:
@@ -148,10 +156,11 @@ class ContinuouSPCalculator(Calculator):
         energy = model.energy(
             device=wanted["device"], dtype=wanted["dtype"], length=wanted["length"]
         )
+        formation = FormationEnergy.load(model.path) if wanted["calibrated"] else None
         if kwargs.get("length") is not None:
             kwargs["length"] = float(kwargs["length"])  # NumPy's numbers are not all JSON
         changed: dict[str, Any] = super().set(**kwargs)  # type: ignore[no-untyped-call]
-        self._model, self._energy = model, energy
+        self._model, self._energy, self._formation = model, energy, formation
         if changed:
             self.reset()  # type: ignore[no-untyped-call]
         return changed
@@ -195,12 +204,15 @@ class ContinuouSPCalculator(Calculator):
         crystals = self._crystal(self.atoms)
         self._model.require_elements(crystals.numbers)
         found = self._evaluate(crystals)
-        unit = float(self._model.card.get("energy_unit", 1.0))
-        energy = float(found.energy[0]) * unit
+        unit, offset = float(self._model.card.get("energy_unit", 1.0)), 0.0
+        if self._formation is not None:
+            unit = self._formation.energy_unit
+            offset = self._formation.offset_per_atom(crystals.numbers)
+        energy = float(found.energy[0]) * unit + offset * crystals.n_atoms
         self.results = {
             "energy": energy,
             "free_energy": energy,
-            "energies": found.energies * unit,
+            "energies": found.energies * unit + offset,
             "forces": found.forces * unit,
         }
         if np.all(self.atoms.pbc):  # else there is no volume, and ASE says that there is no stress

@@ -194,6 +194,7 @@ def test_parameters_are_small_json_with_the_hash_of_the_weights(
         "device": "cpu",
         "dtype": "float32",
         "length": None,
+        "calibrated": False,
     }
     assert described == dict(calc.parameters)
     assert len(json.dumps(described)) < 1000

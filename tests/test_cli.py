@@ -90,7 +90,18 @@ def files() -> list[str]:
 
 @pytest.mark.parametrize(
     "verb",
-    ["predict", "relax", "anneal", "train", "library", "judge", "evaluate", "models", "info"],
+    [
+        "predict",
+        "relax",
+        "anneal",
+        "train",
+        "library",
+        "judge",
+        "calibrate",
+        "evaluate",
+        "models",
+        "info",
+    ],
 )
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_every_verb_has_help(run: Run, verb: str, flag: str) -> None:

@@ -21,3 +21,15 @@ def test_copper_is_annealed(
     best = found["best"]
     assert best.get_potential_energy() / len(best) == pytest.approx(-0.007, abs=2e-3)
     assert best.get_volume() / len(best) == pytest.approx(11.57, abs=0.1)
+
+
+def test_a_model_of_ones_own_is_trained_and_generates(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASE_CONTINUOUSP_CACHE", str(tmp_path / "cache"))
+    example = runpy.run_path(str(EXAMPLES / "05_train_your_own.py"))
+    rate = example["main"](["--out", str(tmp_path / "mine"), "--steps", "150"])
+    assert "crystals kept out" in capsys.readouterr().out
+    # Two atoms at random match in a third of the cases; see the controls of any evaluation.
+    assert rate > 0.5
+    assert (tmp_path / "mine" / "model" / "card.json").is_file()

@@ -13,6 +13,7 @@ import typer
 from ase_continuousp import __version__
 from ase_continuousp.cli import (
     anneal,
+    calibrate,
     evaluate,
     info,
     judge,
@@ -31,7 +32,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (predict, relax, anneal, train, library, judge, evaluate, models, info):
+for verb in (predict, relax, anneal, train, library, judge, calibrate, evaluate, models, info):
     app.command(verb.__name__.rsplit(".", 1)[1])(verb.run)
 
 # Newer versions of typer carry their own copy of click; this is the base of usage errors in either.

@@ -142,7 +142,7 @@ def train(
         if resume:
             state.load(folder, settings)
         card = _card(config, crystals, sources, val, start_from) | objective.card
-        validation = _validation_set(held_out[0], config, objective) if held_out else None
+        validation = held_out_set(held_out[0], config, objective) if held_out else None
         with explained(crystals, folder):
             folder.mkdir(parents=True, exist_ok=True)
             if ranks.is_first and not (folder / "priors.json").is_file():
@@ -217,8 +217,11 @@ def _some(crystals: CrystalFiles) -> Crystals:
     return reduce_crystals(crystals.select(np.sort(rows)))
 
 
-def _validation_set(crystals: CrystalStore, config: TrainConfig, objective: Objective) -> Any:
-    rng = np.random.default_rng(1)  # the same crystals and noise whatever the seed of the run
+def held_out_set(
+    crystals: CrystalStore | Crystals, config: TrainConfig, objective: Objective
+) -> Any:
+    """Return what a run validates on: the same crystals and noise whatever its seed."""
+    rng = np.random.default_rng(1)
     chosen = rng.permutation(len(crystals))[: config.validation_crystals]
     return objective.held_out(reduce_crystals(crystals.select(chosen)), rng)
 

@@ -1,0 +1,286 @@
+"""Objectives: exact gradients, chains that rank the data lower, buffers that are kept."""
+
+from __future__ import annotations
+
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk
+from safetensors.torch import load_file
+
+from ase_continuousp import TrainConfig, evaluate, load_model, train
+from ase_continuousp.crystals import Crystals
+from ase_continuousp.io import from_atoms
+from ase_continuousp.model.conditional import AtLevels, ConditionalEnergy
+from ase_continuousp.model.derivatives import ModelEnergy
+from ase_continuousp.model.pairs import Graph, TorchPairs
+from ase_continuousp.model.paper import PaperEnergy
+from ase_continuousp.neighborlist import search
+from ase_continuousp.sampling.ancestral import ancestral
+from ase_continuousp.sampling.annealing import AnnealSettings
+from ase_continuousp.starts.priors import Priors
+from ase_continuousp.training.noise import NoiseLaw
+from ase_continuousp.training.objectives.cd import ContrastiveDivergence
+from ase_continuousp.training.objectives.dsm import DenoisingScoreMatching
+from ase_continuousp.training.objectives.negatives import random_negative
+from ase_continuousp.training.objectives.pcd import PersistentContrastiveDivergence
+from tests.systems import system
+
+SMALL = {"channels": 8, "vector_channels": 4, "n_layers": 2}
+CRYSTALS = from_atoms([system(n) for n in ("rutile", "rock_salt", "perovskite", "hcp")])
+
+
+@pytest.fixture(scope="module")
+def priors(tmp_path_factory):
+    path = tmp_path_factory.mktemp("priors") / "priors.json"
+    salts = [bulk("NaCl", "rocksalt", a=a) for a in (5.4, 5.5, 5.6, 5.7)]
+    Priors.fit(from_atoms(salts), n_steps=20).save(path)
+    return path
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch, priors):
+    """Return a function that trains on four crystals of salt into a folder of that name."""
+    monkeypatch.setenv("ASE_CONTINUOUSP_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "salts.extxyz"
+    for a in (5.4, 5.5, 5.6, 5.7):
+        bulk("NaCl", "rocksalt", a=a).write(path, append=True)
+
+    def run(config, name, val=False, **options):
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        shutil.copy(priors, folder)  # what takes longest in a short run
+        return train(config, path, folder, val=path if val else None, **options)
+
+    return run
+
+
+def gradients(network):
+    found = [torch.zeros_like(p) if p.grad is None else p.grad for p in network.parameters()]
+    return torch.cat([g.flatten() for g in found]).clone()
+
+
+def test_gradient_of_dsm_equals_double_backward():
+    torch.manual_seed(0)
+    network = ConditionalEnergy(**SMALL).double()
+    objective = DenoisingScoreMatching(law=NoiseLaw(lowest=0.1))
+    noised = objective.draw(CRYSTALS, np.random.default_rng(0))
+    parts = objective.accumulate(network, noised, torch.float64)
+    found = gradients(network)
+
+    network.zero_grad()
+    network.pairs = TorchPairs()
+    c = noised.crystals
+    graph = Graph.of(
+        c, search(c, network.cutoff_ratio * c.lengths), torch.float64, torch.device("cpu")
+    )
+    positions = torch.from_numpy(c.positions).requires_grad_()
+    strain = torch.zeros((len(c), 3, 3), dtype=torch.float64, requires_grad=True)
+    symmetric = 0.5 * (strain + strain.transpose(1, 2))
+    cells, index = torch.from_numpy(c.cells), graph.crystal_index
+    moved = positions + torch.einsum("ax,axy->ay", positions, symmetric[index])
+    at_levels = AtLevels(network, torch.from_numpy(noised.levels))
+    energies = at_levels.atomic_energies(graph, moved, cells + cells @ symmetric)
+    dr, de = torch.autograd.grad(energies.sum(), (positions, strain), create_graph=True)
+    r = torch.from_numpy(c.lengths)[index, None] * dr - torch.from_numpy(noised.displacements)
+    unit = torch.from_numpy(objective.law.strain_scale / np.sqrt(c.counts))[:, None, None]
+    e = unit * de - torch.from_numpy(noised.strains)
+    position_loss = r.square().sum(1).mean()
+    strain_loss = 0.5 * e.square().sum((1, 2)).mean()
+    (position_loss + objective.strain_weight * strain_loss).backward()
+    expected_parts = (float(position_loss.detach()), float(strain_loss.detach()))
+    assert parts == pytest.approx(expected_parts, rel=1e-9)
+    expected = gradients(network)
+    assert torch.nn.functional.cosine_similarity(found, expected, dim=0) > 0.9999
+
+
+def test_the_level_changes_a_conditional_energy_and_a_model_keeps_it(trained):
+    config = TrainConfig(steps=3, batch_size=2, network=SMALL, objective="dsm")
+    model = load_model(trained(config, "out", val=True))
+    energy = model.energy()
+    crystal = CRYSTALS.select([1])
+    found = [
+        ModelEnergy(AtLevels(energy.network, torch.tensor([s], dtype=torch.float64)))(crystal)
+        for s in (0.05, 0.3)
+    ]
+    assert energy(crystal).energy[0] == pytest.approx(found[0].energy[0], rel=1e-6)
+    assert found[0].energy[0] != found[1].energy[0]
+    report = evaluate(model, [bulk("NaCl", "rocksalt", a=5.5)], processes=1, n_steps=4)
+    assert report.n == 1
+
+
+class _Perfect(torch.nn.Module):
+    """Stands for a network that knows the one crystal it was trained on: simple harmonic wells."""
+
+    def __init__(self, truth):
+        super().__init__()
+        self.truth, self.hyperparameters = truth, {"resting_level": 0.05}
+        self.cutoff_ratio = 0.1
+
+    def atomic_energies(self, graph, positions, cells, levels=None):
+        # With one level U(C; s) = |x|²/2s ℓ² has ℓ ∂U/∂x = x/(s ℓ), the perturbation.
+        levels = torch.full((len(cells),), 0.05) if levels is None else levels
+        away = positions - torch.from_numpy(self.truth.positions)
+        away = away - torch.mean(away.view(len(cells), -1, 3), dim=1).repeat_interleave(
+            len(away) // len(cells), dim=0
+        )
+        lengths = torch.from_numpy(self.truth.lengths)[graph.crystal_index]
+        return 0.5 * away.square().sum(1) / (levels[graph.crystal_index] * lengths**2)
+
+
+def test_ancestral_steps_lead_to_the_crystal_that_the_energy_knows():
+    truth = Crystals.concatenate([from_atoms(bulk("NaCl", "rocksalt", a=5.6))] * 8)
+    rng = np.random.default_rng(0)
+    start = Crystals(
+        truth.positions + 0.5 * rng.standard_normal(truth.positions.shape),
+        truth.cells,
+        truth.numbers,
+        truth.offsets,
+    )
+    energy = ModelEnergy(_Perfect(truth), dtype=torch.float64)
+    settings = AnnealSettings(
+        n_steps=100, level=1.0, lowest_level=0.02, largest=2.0, quench_steps=0, strain_scale=1e-6
+    )
+    end = ancestral(energy, start, settings, rng).crystals
+    # The chlorine atoms, seen from sodium: what is left is the lowest level.
+    moved, true = (c.positions[1::2] - c.positions[::2] for c in (end, truth))
+    off = (moved - true) @ np.linalg.inv(truth.cells[0])
+    off -= np.round(off)
+    size = np.linalg.norm(off @ truth.cells[0], axis=1).mean() / truth.lengths[0]
+    assert size < 3 * 0.02 * math.sqrt(2)
+
+
+def test_negatives_have_the_formula_in_a_geometric_number_of_units():
+    rng = np.random.default_rng(0)
+    made = [random_negative([22, 8, 22, 8, 8, 8], rng) for _ in range(4000)]
+    units = np.array([len(m.numbers) // 3 for m in made])
+    assert all(sorted(m.numbers)[-u:] == [22] * u for m, u in zip(made, units, strict=True))
+    for k in (1, 2, 3):
+        share = 0.5**k
+        error = math.sqrt(share * (1 - share) / len(made))
+        assert np.mean(units == k) == pytest.approx(share, abs=4 * error)
+    assert all(m.counts[0] / m.volumes[0] == pytest.approx(0.05) for m in made)
+    fractional = np.concatenate([m.fractional for m in made])
+    assert np.histogram(fractional, 4, (0, 1))[0] / fractional.size == pytest.approx(
+        [0.25] * 4, abs=0.01
+    )
+
+
+def test_gradient_of_contrastive_divergence_is_that_of_its_formula():
+    torch.manual_seed(0)
+    network = PaperEnergy(channels=6, n_dense=1).double().eval()
+    objective = ContrastiveDivergence(chain_steps=0)
+    drawn = objective.draw(CRYSTALS, np.random.default_rng(0))
+    parts = objective.accumulate(network, drawn, torch.float64)
+    assert all(p.requires_grad for p in network.parameters())
+
+    def loss():
+        """Evaluate crystals one by one: without any step a sample is its reduced start."""
+        from ase_continuousp.niggli import reduce_crystals
+
+        energy = ModelEnergy(network, dtype=torch.float64)
+        low = np.array([energy(c).energy[0] / c.n_atoms for c in CRYSTALS])
+        high = np.array([energy(c).energy[0] / c.n_atoms for c in reduce_crystals(drawn.starts)])
+        return (low - high).mean(), 0.1 * ((low**2).mean() + (high**2).mean())
+
+    assert parts == pytest.approx(loss(), rel=1e-8)
+    parameter = network.layers[0].filter.bias
+    analytic = float(parameter.grad[3])
+    sums = []
+    for shift in (1e-5, -2e-5):
+        with torch.no_grad():
+            parameter[3] += shift
+        sums.append(sum(loss()))
+    assert analytic == pytest.approx((sums[0] - sums[1]) / 2e-5, rel=1e-4)
+
+
+def test_contrastive_divergence_separates_data_from_samples(trained):
+    config = TrainConfig.preset(
+        "paper",
+        steps=12,
+        batch_size=4,
+        learning_rate=3e-3,
+        network={"channels": 8, "n_layers": 1, "n_dense": 1},
+        objective_options={"chain_steps": 3},
+    )
+    folder = trained(config, "out", val=True)
+    lines = (folder / "log.csv").read_text().splitlines()
+    rows = [dict(zip(lines[0].split(","), line.split(","), strict=True)) for line in lines[1:]]
+    assert float(rows[-1]["gap"]) < 0.0
+    model = load_model(folder)
+    assert model.card["kind"] == "paper"
+    assert model.card["sampler"] == "per crystal"
+    found = evaluate(model, [bulk("NaCl", "rocksalt", a=5.5)], processes=1, n_steps=2)
+    assert found.n == 1
+
+
+def test_chains_of_the_replay_buffer_go_on_and_are_kept():
+    objective = PersistentContrastiveDivergence(capacity=4, restart=0.0, chain_steps=2)
+    network = PaperEnergy(channels=6, n_layers=1, n_dense=1)
+    rng = np.random.default_rng(0)
+    first = objective.draw(CRYSTALS, rng)
+    objective.accumulate(network, first, torch.float32)
+    second = objective.draw(CRYSTALS, rng)
+    kept = objective.tensors()
+    # They begin where the others ended.
+    np.testing.assert_array_equal(kept["positions"].numpy(), second.chains.positions)
+    assert np.abs(second.chains.positions - first.chains.positions).max() > 1e-3
+    again = PersistentContrastiveDivergence(capacity=4, restart=0.0, chain_steps=2)
+    again.load(kept)
+    third = again.draw(CRYSTALS, np.random.default_rng(1))
+    np.testing.assert_array_equal(third.chains.positions, second.chains.positions)
+    always = PersistentContrastiveDivergence(capacity=4, restart=1.0)
+    always.load(kept)
+    fresh = always.draw(CRYSTALS, np.random.default_rng(1))
+    assert not np.array_equal(fresh.chains.positions, second.chains.positions)
+
+
+def test_a_run_with_a_buffer_resumes_to_the_same_weights(trained):
+    shared = {"batch_size": 2, "network": SMALL, "objective": "pcd", "checkpoint_every": 2}
+    shared |= {"objective_options": {"capacity": 3, "chain_steps": 2}, "decay": "constant"}
+    folder = trained(TrainConfig(**shared, steps=4), "straight")
+    straight = load_file(folder / "state.safetensors")
+
+    from ase_continuousp.training import trainer
+
+    real, calls = trainer.update, [0]
+
+    def stopping(*arguments):
+        calls[0] += 1
+        if calls[0] == 4:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    trainer.update = stopping
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trained(TrainConfig(**shared, steps=4), "cut")
+    finally:
+        trainer.update = real
+    folder = trained(TrainConfig(**shared, steps=4), "cut", resume=True)
+    cut = load_file(folder / "state.safetensors")
+    assert "objective.positions" in straight
+    for name, expected in straight.items():
+        assert (cut[name] == expected).all(), name
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"objective": "score", "energy": "paper"}, "needs energy 'continuous'"),
+        ({"decay": "steps"}, "decay must be one of .*'steps'"),
+        ({"micro_batch": 0}, "micro_batch must be at least 1: 0"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**changes)
+
+
+def test_an_option_that_an_objective_does_not_have_is_named(trained):
+    config = TrainConfig(objective="dsm", objective_options={"chain_steps": 3})
+    with pytest.raises(ValueError, match=r"objective_options: of 'dsm': .*chain_steps"):
+        trained(config, "out")
