@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 
 _log = logging.getLogger(__name__)
 _N = MAX_NUMBER + 1
-_RIDGES = (1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3)  # on couplings; chosen on compositions left out
+_RIDGES = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3)  # on couplings; chosen on compositions left out
 _SLIGHT = 1e-6  # on everything else, so that elements never seen stay at zero
 _DIFFERENT = 0.001  # eV/atom: polymorphs closer than this are not ranked
 _BATCH = 256
@@ -83,7 +83,7 @@ def calibrate(
         Folder of a model.
     data : path
         CSV file with the columns ``cif`` and ``formation_energy_per_atom`` [eV]; rows without a
-        value are left out.
+        value, or with an element unknown to the model, are left out.
     test : path, optional
         Another such file, to measure on; with ``e_above_hull`` polymorphs are ranked too.
     processes : int
@@ -99,8 +99,8 @@ def calibrate(
     Raises
     ------
     ValueError
-        If a column is missing, elements are unknown to the model, or lower energies do not mean
-        lower formation energies.
+        If a column is missing, nothing is left, or lower energies do not mean lower formation
+        energies.
     """
     trained = load_model(model)
     known = read_known(trained, data, processes=processes, progress=progress)
@@ -134,7 +134,10 @@ def read_known(
     processes: int = 1,
     progress: bool = False,
 ) -> Known:
-    """Return the crystals of a file that have a formation energy, evaluated by a model."""
+    """Return the crystals of a file that have a formation energy, evaluated by a model.
+
+    Those that hold an element unknown to the model are left out.
+    """
     names = ("formation_energy_per_atom", "e_above_hull")
     columns = read_columns(path, names)
     if names[0] not in columns:
@@ -149,7 +152,13 @@ def read_known(
     rows = np.flatnonzero(np.isfinite(formation))
     if not len(rows):
         raise ValueError(f"data: no row of {path} has a value of {names[0]!r}")
-    model.require_elements(np.unique(crystals.select(rows.tolist()).numbers))
+    of_atoms = np.isin(crystals.numbers, model.elements)
+    is_known = np.logical_and.reduceat(of_atoms, crystals.offsets[:-1])
+    if not is_known[rows].all():
+        _log.info("%d crystals hold elements unknown to the model", np.sum(~is_known[rows]))
+        rows = rows[is_known[rows]]
+    if not len(rows):
+        raise ValueError(f"data: no crystal of {path} consists of elements of {model.name!r}")
     return Known(
         _energies(model, crystals, rows, progress),
         np.array([_fractions(crystals, int(row)) for row in rows]),
