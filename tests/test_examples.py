@@ -28,8 +28,7 @@ def test_a_model_of_ones_own_is_trained_and_generates(
 ) -> None:
     monkeypatch.setenv("ASE_CONTINUOUSP_CACHE", str(tmp_path / "cache"))
     example = runpy.run_path(str(EXAMPLES / "05_train_your_own.py"))
-    rate = example["main"](["--out", str(tmp_path / "mine"), "--steps", "150"])
+    rate = example["main"](["--out", str(tmp_path / "mine")])
     assert "crystals kept out" in capsys.readouterr().out
-    # Two atoms at random match in a third of the cases; see the controls of any evaluation.
-    assert rate > 0.5
+    assert rate > 0.6
     assert (tmp_path / "mine" / "model" / "card.json").is_file()

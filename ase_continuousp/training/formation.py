@@ -27,7 +27,8 @@ Floats = NDArray[np.float64]
 
 _log = logging.getLogger(__name__)
 _N = MAX_NUMBER + 1
-_RIDGES = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3)  # on couplings; chosen on compositions left out
+# On couplings; chosen on compositions left out.
+_RIDGES = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3)
 _SLIGHT = 1e-6  # on everything else, so that elements never seen stay at zero
 _DIFFERENT = 0.001  # eV/atom: polymorphs closer than this are not ranked
 _BATCH = 256
