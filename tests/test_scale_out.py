@@ -1,4 +1,4 @@
-"""Two processes that share every batch train as one does, and the log shows the same."""
+"""Two processes that share every batch train as one does."""
 
 import csv
 import os
@@ -81,29 +81,13 @@ def test_two_processes_train_as_one(crystals, tmp_path):
     check_equal(tmp_path / "one", tmp_path / "two")
 
 
-def test_lightning_starts_processes_that_train_as_one(crystals, tmp_path):
-    pytest.importorskip("lightning")
-    train(CONFIG, crystals, tmp_path / "one", val=crystals)
-    run([sys.executable], crystals, tmp_path / "two", "lightning")
-    check_equal(tmp_path / "one", tmp_path / "two")
-
-
 def test_lightning_that_is_absent_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "lightning.fabric", None)
     with pytest.raises(ImportError, match=r"ase-continuousp\[train\]'?, or use torchrun"):
         launch(2)
 
 
-def test_tensorboard_shows_what_the_log_holds(tmp_path, monkeypatch):
-    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    with RunLog(tmp_path / "log.csv", ["step", "loss"], 0, tmp_path / "board") as log:
-        for step in (1, 2, 3):
-            log.write({"step": step, "loss": 1.0 / step})
-    with RunLog(tmp_path / "log.csv", ["step", "loss"], 1, tmp_path / "board") as log:
-        log.write({"step": 2, "loss": 0.25})
-    board = events.EventAccumulator(str(tmp_path / "board"))
-    board.Reload()
-    assert [(e.step, e.value) for e in board.Scalars("loss")] == [(1, 1.0), (2, 0.25)]
+def test_tensorboard_that_is_absent_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ImportError, match=r"ase-continuousp\[train\]"):
         RunLog(tmp_path / "log.csv", ["step", "loss"], 0, tmp_path / "board")
