@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ase_continuousp.crystals import Crystals
+from ase_continuousp.model.segments import segment_sum
 from ase_continuousp.neighborlist import Neighbors
 
 
@@ -152,12 +153,11 @@ class TorchPairs:
         """Return scalar and vector messages."""
         n_f, n_g = scalars.shape[1], directed.shape[1]
         phi = spline(safe_norm(vectors), filters, spacing)
-        m = torch.zeros_like(scalars).index_add(0, graph.i, phi[:, :n_f] * scalars[graph.j])
+        m = segment_sum(phi[:, :n_f] * scalars[graph.j], graph.i, graph.first)
         sent = (phi[:, n_f : n_f + n_g] * directed[graph.j])[:, None, :] * vectors[:, :, None]
         if carried.shape[2]:
             sent = sent + phi[:, None, n_f + n_g :] * carried[graph.j]
-        v = sent.new_zeros((len(scalars), 3, n_g)).index_add(0, graph.i, sent)
-        return m, v
+        return m, segment_sum(sent, graph.i, graph.first)
 
 
 def spline(distances: Tensor, filters: Tensor, spacing: float) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ase_continuousp.model.continuous import MAX_NUMBER, crystal_lengths, crystal_means
 from ase_continuousp.model.pairs import Graph, PairOperations, TorchPairs, safe_norm
+from ase_continuousp.model.segments import segment_sum
 
 
 class PaperEnergy(nn.Module):
@@ -117,5 +118,5 @@ class _Convolution(nn.Module):
         ends = self.center(h)[graph.i] + self.neighbor(h)[graph.j]
         gate, value = (ends * self.filter(e)).chunk(2, dim=1)
         messages = weight * torch.sigmoid(gate) * value
-        summed = torch.zeros_like(h).index_add(0, graph.i, messages)
+        summed = segment_sum(messages, graph.i, graph.first)
         return nn.functional.softplus(h + torch.tanh(summed))
