@@ -38,6 +38,12 @@ MARGIN = 1e-9
 MOST_IMAGES = 1e8
 
 
+@cuda.jit(device=True)
+def bin_of(f: float, m: int) -> int:
+    """Return the bin of a fractional coordinate; on a device floor returns no integer."""
+    return int(math.floor(f * m))  # noqa: RUF046
+
+
 @cuda.jit
 def visit(
     positions_ax: Any,
@@ -67,12 +73,12 @@ def visit(
     f0, f1, f2 = fractional_ac[i, 0], fractional_ac[i, 1], fractional_ac[i, 2]
     r0, r1, r2 = reach_bc[b, 0], reach_bc[b, 1], reach_bc[b, 2]
     p = first[i] if fills else 0
-    for d0 in range(math.floor((f0 - r0) * m0), math.floor((f0 + r0) * m0) + 1):
-        t0 = math.floor(d0 / m0)
-        for d1 in range(math.floor((f1 - r1) * m1), math.floor((f1 + r1) * m1) + 1):
-            t1 = math.floor(d1 / m1)
-            for d2 in range(math.floor((f2 - r2) * m2), math.floor((f2 + r2) * m2) + 1):
-                t2 = math.floor(d2 / m2)
+    for d0 in range(bin_of(f0 - r0, m0), bin_of(f0 + r0, m0) + 1):
+        t0 = d0 // m0
+        for d1 in range(bin_of(f1 - r1, m1), bin_of(f1 + r1, m1) + 1):
+            t1 = d1 // m1
+            for d2 in range(bin_of(f2 - r2, m2), bin_of(f2 + r2, m2) + 1):
+                t2 = d2 // m2
                 # A crystal has at most as many bins as atoms, or one: there is room for one more.
                 place = ((d0 - t0 * m0) * m1 + d1 - t1 * m1) * m2 + d2 - t2 * m2
                 place += offsets[b] + b
