@@ -28,6 +28,8 @@ from ase_continuousp.training.parsing import Chunk, parse_rows
 from ase_continuousp.training.store import CrystalFiles, CrystalStore, StoreWriter
 from tests.systems import system
 
+# From Python 3.12 on, as pytest-xdist has threads.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 ATOMS = [system(n) for n in ("rutile", "perovskite", "one_atom", "hcp", "rock_salt")]
 for _atoms in ATOMS:
     _atoms.calc, _atoms.info = None, {}

@@ -19,6 +19,8 @@ from ase_continuousp.training import run_state, trainer
 from ase_continuousp.training.objectives.score import ScoreMatching
 from ase_continuousp.training.run_state import read_record
 
+# From Python 3.12 on, as pytest-xdist has threads.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 SMALL = {"channels": 8, "vector_channels": 4, "n_layers": 2}
 FORK = multiprocessing.get_context("fork")
 
