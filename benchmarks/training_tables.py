@@ -27,7 +27,7 @@ from ase_continuousp.training.trainer import held_out_set
 SHORT = {"steps": 600, "warmup": 60, "ema": 0.98, "validate_every": 200}
 PRECISIONS = ("fp32", "fp16-mixed", "bf16-mixed", "bf16-sr", "bf16")
 CHAINS: dict[str, Any] = {"decay": "constant", "checkpoint_every": 50, "validate_every": 100}
-CD = {"batch_size": 32, "objective_options": {"chain_steps": 20}, "checkpoint_every": 5}
+CD = {"batch_size": 32, "objective_options": {"chain_steps": 20}, "checkpoint_every": 2}
 PCD = {"steps": 20_000, "objective": "pcd", "learning_rate": 1e-3, **CHAINS}
 
 
@@ -40,8 +40,8 @@ RUNS: dict[str, dict[str, tuple[TrainConfig, float | None, int | None]]] = {
     "objectives": {
         "score": (preset("perov5", steps=6000), None, None),
         "dsm": (preset("perov5", steps=6000, objective="dsm"), None, None),
-        "pcd": (preset("perov5", **PCD), 4.0, None),
-        "cd": (preset("paper", steps=2000, validate_every=20, **CD), 5.0, 100),
+        "pcd": (preset("perov5", **PCD), 2.0, 300),
+        "cd": (preset("paper", steps=2000, validate_every=20, **CD), 1.7, 20),
     },
     "precisions": {
         f"prec-{p}": (preset("perov5", **SHORT, precision=p), None, None) for p in PRECISIONS
