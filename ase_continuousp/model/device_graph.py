@@ -59,7 +59,7 @@ class DeviceGraph:
     >>> kept = DeviceGraph(po, 1.8, torch.float32, "cpu")
     >>> graph = kept.update(torch.from_numpy(po.positions), torch.from_numpy(po.cells))
     >>> int(graph.first[-1]), len(graph.i), kept.n_lists
-    (18, 22, 1)
+    (26, 33, 1)
     """
 
     def __init__(
