@@ -7,10 +7,8 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from concurrent.futures import Executor, Future, as_completed
 from dataclasses import asdict
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -33,6 +31,7 @@ from ase_continuousp.evaluation.tasks import (
 )
 from ase_continuousp.model.checkpoint import TrainedModel, load_model
 from ase_continuousp.search.arguments import check_count, check_seed
+from ase_continuousp.search.executors import processes as worker_processes
 from ase_continuousp.search.refine import anneal_settings
 from ase_continuousp.search.sources import Sources, read_priors, sources_of_model
 from ase_continuousp.starts.priors import Priors
@@ -155,7 +154,7 @@ def evaluate(
     bar = tqdm(
         total=len(rows), initial=len(done), desc="evaluating", unit="crystal", disable=not progress
     )
-    with bar, _pool(processes) as pool:
+    with bar, worker_processes(processes) as pool:
         for finished in _work(tasks, priors, pool, on_gpu):
             done.update((row.index, row) for row in finished)
             if kept is not None:
@@ -229,26 +228,3 @@ def _read(data: Data, processes: int, progress: bool) -> Crystals:
 
 def _label(data: Data) -> str:
     return os.fspath(data) if isinstance(data, str | os.PathLike) else "in memory"
-
-
-@contextmanager
-def _pool(processes: int) -> Iterator[Executor | None]:
-    """Yield spawned workers of one thread each, or None for a single process."""
-    if processes == 1:
-        yield None
-        return
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_one_thread)
-    try:
-        yield pool
-    except BaseException:
-        # Whoever interrupts does not want to wait for what is still queued.
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
-
-
-def _one_thread() -> None:
-    """Keep a worker to one thread: several workers on one core each do more than one on all."""
-    import torch
-
-    torch.set_num_threads(1)

@@ -25,6 +25,33 @@ CLASH_FRACTION = 0.6  # of the sum of covalent radii; 0.44 Å for two hydrogens,
 
 
 @dataclass(frozen=True)
+class SecondOpinion:
+    """What another calculator says of a candidate that it relaxed.
+
+    Parameters
+    ----------
+    name : str
+        Of the calculator, as it was asked for.
+    energy_per_atom : float [eV]
+    above : float [eV]
+        Per atom, above the lowest of all candidates that it relaxed.
+    converged : bool
+        Whether the relaxation ended below its largest force.
+    spacegroup : (str, int)
+        After the relaxation.
+    above_hull : float or None [eV]
+        Per atom, above the convex hull of the known phases that were given.
+    """
+
+    name: str
+    energy_per_atom: float
+    above: float
+    converged: bool
+    spacegroup: tuple[str, int]
+    above_hull: float | None = None
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A crystal that a search proposes.
 
@@ -57,6 +84,10 @@ class Candidate:
         Energy per atom along the anneal.
     raw : Atoms or None
         The crystal as it was found, where ``atoms`` is its symmetrized standard cell.
+    volume_outlier : bool
+        Whether the volume is farther from the expected one than that is uncertain, four times over.
+    second : SecondOpinion or None
+        What another calculator says, which then relaxed ``atoms``.
 
     Examples
     --------
@@ -79,6 +110,18 @@ class Candidate:
     probability: float | None = None
     trace: Floats = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
     raw: Atoms | None = field(default=None, repr=False, compare=False)
+    volume_outlier: bool = False
+    second: SecondOpinion | None = None
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Warnings, such as "clash"."""
+        named = (
+            ("clash", self.clash),
+            ("unconverged", not self.converged),
+            ("volume outlier", self.volume_outlier),
+        )
+        return tuple(name for name, is_set in named if is_set)
 
     @property
     def formula(self) -> str:
@@ -93,6 +136,7 @@ def make_candidate(
     spacegroup: tuple[str, int] = ("", 0),
     probability: float | None = None,
     raw: Refined | None = None,
+    volume_outlier: bool = False,
 ) -> Candidate:
     """Return the candidate of a refined crystal.
 
@@ -104,6 +148,7 @@ def make_candidate(
     probability : float, optional
     raw : Refined, optional
         What it was before it was made symmetric.
+    volume_outlier : bool
     """
     candidate = Candidate(
         atoms=atoms_of(refined),
@@ -119,8 +164,9 @@ def make_candidate(
         probability=probability,
         trace=refined.trace,
         raw=None if raw is None else atoms_of(raw),
+        volume_outlier=volume_outlier,
     )
-    candidate.atoms.info.update(_info(candidate))
+    candidate.atoms.info.update(info_of(candidate))
     return candidate
 
 
@@ -128,13 +174,15 @@ def atoms_of(refined: Refined) -> Atoms:
     """Return a refined crystal as Atoms with its energy, forces and stress."""
     [atoms] = io.to_atoms(refined.crystals)
     stress = full_3x3_to_voigt_6_stress(refined.stress)
-    atoms.calc = SinglePointCalculator(
+    calc = SinglePointCalculator(
         atoms,
         energy=refined.energy,
         free_energy=refined.energy,
         forces=refined.forces,
         stress=stress,
     )
+    calc.name = "continuousp"  # what a column of "ase db" shows
+    atoms.calc = calc
     return atoms
 
 
@@ -178,7 +226,6 @@ def format_table(candidates: Sequence[Candidate]) -> str:
     rows = [head]
     for rank, c in enumerate(candidates, start=1):
         symbol, number = c.spacegroup
-        flags = [name for name, on in (("clash", c.clash), ("unconverged", not c.converged)) if on]
         rows.append(
             (
                 str(rank),
@@ -189,7 +236,7 @@ def format_table(candidates: Sequence[Candidate]) -> str:
                 f"{c.energy_per_atom:.4f}",
                 str(c.n_found),
                 c.start,
-                ", ".join(flags),
+                ", ".join(c.flags),
             )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
@@ -214,7 +261,7 @@ def write_candidates(path: str | os.PathLike[str], candidates: Sequence[Candidat
     io.write_atoms(path, [candidate.atoms for candidate in candidates])
 
 
-def _info(c: Candidate) -> dict[str, str | int | float | bool]:
+def info_of(c: Candidate) -> dict[str, str | int | float | bool]:
     """Return the values of a candidate that files can hold beside the atoms."""
     info: dict[str, str | int | float | bool] = {
         "energy_per_atom": c.energy_per_atom,
@@ -223,6 +270,7 @@ def _info(c: Candidate) -> dict[str, str | int | float | bool]:
         "formula_units": c.formula_units,
         "converged": c.converged,
         "clash": c.clash,
+        "volume_outlier": c.volume_outlier,
     }
     texts = (("spacegroup_symbol", c.spacegroup[0]), ("start", c.start), ("start_label", c.label))
     # An empty text would make the rest of an extxyz header unreadable.
@@ -231,4 +279,14 @@ def _info(c: Candidate) -> dict[str, str | int | float | bool]:
         info["start_distance"] = c.distance
     if c.probability is not None:
         info["probability"] = c.probability
+    if c.second is not None:
+        info |= {
+            "second": c.second.name,
+            "second_energy_per_atom": c.second.energy_per_atom,
+            "second_above": c.second.above,
+            "second_converged": c.second.converged,
+            "second_spacegroup_number": c.second.spacegroup[1],
+        }
+        if c.second.above_hull is not None:
+            info["above_hull"] = c.second.above_hull
     return info

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -18,6 +19,7 @@ from ase_continuousp.model.judge import JUDGE, Judge
 from ase_continuousp.sampling.annealing import AnnealSettings
 from ase_continuousp.sampling.paper import PaperSampler
 from ase_continuousp.search.chains import sample_starts
+from ase_continuousp.search.executors import as_executor
 from ase_continuousp.search.refine import Refined, judged, refine_starts
 from ase_continuousp.starts import StartCrystal
 
@@ -126,7 +128,7 @@ def refine_all(
     with_basins: bool = True,
     keeps_symmetry: bool = False,
     preset: str | None = None,
-    executor: Executor | None = None,
+    executor: Any = None,
     progress: bool = False,
 ) -> list[Refined]:
     """Refine any number of starts in batches.
@@ -148,7 +150,7 @@ def refine_all(
         Whether each crystal stays in the space group that it starts in.
     preset : str, optional
         As of :class:`Job`.
-    executor : concurrent.futures.Executor, optional
+    executor : concurrent.futures.Executor or dask.distributed.Client, optional
         Where to compute; in this process if not given.
     progress : bool
         Show a progress bar.
@@ -185,12 +187,13 @@ def model_key(model: TrainedModel) -> str:
     return os.path.abspath(model.path)
 
 
-def _run(jobs: Sequence[Job], executor: Executor | None) -> Iterator[tuple[int, list[Refined]]]:
+def _run(jobs: Sequence[Job], executor: Any) -> Iterator[tuple[int, list[Refined]]]:
     if executor is None:
         for number, job in enumerate(jobs):
             yield number, run_job(job)
         return
-    waiting = {executor.submit(run_job, job): number for number, job in enumerate(jobs)}
+    pool = as_executor(executor)
+    waiting = {pool.submit(run_job, job): number for number, job in enumerate(jobs)}
     for future in as_completed(waiting):
         yield waiting[future], future.result()
 

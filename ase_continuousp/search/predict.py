@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Executor
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import ArrayLike
 
+from ase_continuousp.crystals import Crystals
 from ase_continuousp.model.checkpoint import TrainedModel, load_model, torch_device
 from ase_continuousp.search.arguments import check_count, check_seed
+from ase_continuousp.search.bounds import Bounds
 from ase_continuousp.search.candidates import Candidate, make_candidate
 from ase_continuousp.search.composition import (
     check_elements,
@@ -38,6 +40,9 @@ logger = logging.getLogger(__name__)
 _VOLUME_FACTOR = 3.0  # volume per atom against the expected one, either way
 _SHORTEST, _LONGEST = 1.5, 100.0  # cell vectors [Å]
 
+# Of validation crystals, 1.3 % (MP-20), 1.8 % (MPTS-52) and none (Perov-5) lie beyond.
+_OUTLIER = 4.0  # errors of the expected log volume
+
 _KEPT_SYMPREC = 1e-3  # [Å] that of SymmetryProjection
 
 
@@ -49,11 +54,12 @@ def predict(
     formula_units: int | Iterable[int] | None = None,
     start: str = "mixed",
     spacegroup: int | str | None = None,
+    bounds: Bounds | None = None,
     relax: bool = True,
     seed: int = 0,
     device: str = "auto",
     progress: bool = False,
-    executor: Executor | None = None,
+    executor: Any = None,
 ) -> list[Candidate]:
     """Return likely crystals of a formula, duplicates merged, best first.
 
@@ -78,6 +84,10 @@ def predict(
         it exactly, cell and positions, so that candidates have it or a supergroup. Prototypes
         are those of this group; "random" and "symmetric" both mean random crystals of it, made
         by PyXtal; "mixed" are prototypes first, then these.
+    bounds : Bounds, optional
+        On lengths and angles of the reduced cell and on the volume
+        (:class:`~ase_continuousp.search.bounds.Bounds`). Starts lie within them; what leaves them
+        on its way is dropped.
     relax : bool
         Whether to quench with the energy of the model after the anneal.
     seed : int
@@ -86,8 +96,9 @@ def predict(
         "auto", "cpu" or "cuda".
     progress : bool
         Show a progress bar.
-    executor : concurrent.futures.Executor, optional
-        Where to anneal, for example a ProcessPoolExecutor; in this process if not given.
+    executor : concurrent.futures.Executor or dask.distributed.Client, optional
+        Where to anneal; in this process if not given. For many formulas there is
+        :func:`~ase_continuousp.search.many.predict_many`.
 
     Returns
     -------
@@ -119,7 +130,9 @@ def predict(
     trained = model if isinstance(model, TrainedModel) else load_model(model)
     check_elements(unit, trained.elements, trained.name)
     priors = read_priors(trained.path)
-    sources = sources_of_model(trained.path, start, spacegroup=spacegroup, priors=priors)
+    sources = sources_of_model(
+        trained.path, start, spacegroup=spacegroup, bounds=bounds, priors=priors
+    )
     units = choose_units(unit, formula_units)
     found = search(
         trained,
@@ -138,6 +151,7 @@ def predict(
     if found is None:
         raise ValueError(
             f"start={start!r} offers nothing for {formula!r}"
+            + ("" if bounds is None else " within the bounds")
             + ("" if spacegroup is None else no_fit(spacegroup))
         )
     return found
@@ -155,7 +169,7 @@ def search(
     seed: int = 0,
     device: str = "auto",
     progress: bool = False,
-    executor: Executor | None = None,
+    executor: Any = None,
     keeps_symmetry: bool = False,
 ) -> list[Candidate] | None:
     """Return likely crystals from given sources, best first; None if they offer no start.
@@ -192,12 +206,18 @@ def search(
         progress=progress,
     )
     # One list of prototypes over all sizes: their probabilities need no weights of sizes.
-    ranked = rank_refined(refined, priors, ranking)
+    bounds = sources.bounds
+    ranked = rank_refined(refined, priors, ranking, bounds)
     heads = [one.head for one in ranked]
     sizes = {z * len(np.asarray(unit)) for z in units}
     # What was kept is exact: a loose search might see another symmetry beside it.
     symprec = _KEPT_SYMPREC if keeps_symmetry else SYMPREC
     offered = standardized(heads, trained.energy(device=device), sizes, symprec)
+    if bounds is not None:
+        offered = [
+            final if bounds.hold(final.crystals) else head
+            for final, head in zip(offered, heads, strict=True)
+        ]
     return [
         make_candidate(
             final,
@@ -205,12 +225,15 @@ def search(
             spacegroup=spacegroup_of(final.crystals),
             probability=one.probability,
             raw=None if final is one.head else one.head,
+            volume_outlier=is_volume_outlier(final.crystals, priors),
         )
         for one, final in zip(ranked, offered, strict=True)
     ]
 
 
-def rank_refined(refined: Sequence[Refined], priors: Priors, ranking: Ranking) -> list[Ranked]:
+def rank_refined(
+    refined: Sequence[Refined], priors: Priors, ranking: Ranking, bounds: Bounds | None = None
+) -> list[Ranked]:
     """Drop what is no crystal, merge duplicates and order the rest, best first.
 
     Parameters
@@ -220,8 +243,12 @@ def rank_refined(refined: Sequence[Refined], priors: Priors, ranking: Ranking) -
     priors : Priors
         For the expected volume.
     ranking : Ranking
+    bounds : Bounds, optional
+        Crystals outside are dropped as well.
     """
     kept = [one for one in refined if is_reasonable(one, priors)]
+    if bounds is not None:
+        kept = [one for one in kept if bounds.hold(one.crystals)]
     if len(kept) < len(refined):
         logger.info("%d of %d crystals were out of bounds", len(refined) - len(kept), len(refined))
     energies = [one.energy_per_atom for one in kept]
@@ -239,3 +266,10 @@ def is_reasonable(refined: Refined, priors: Priors) -> bool:
     lengths = np.linalg.norm(crystal.cells[0], axis=1)
     fits = gap < np.log(_VOLUME_FACTOR) and lengths.min() > _SHORTEST and lengths.max() < _LONGEST
     return bool(fits)
+
+
+def is_volume_outlier(crystal: Crystals, priors: Priors) -> bool:
+    """Return whether log(V/N) is more than four times its expected error from the expected one."""
+    gap = np.log(crystal.volumes[0] / crystal.n_atoms)
+    gap -= priors.log_volume_per_atom(crystal.numbers)
+    return bool(abs(gap) > _OUTLIER * priors.log_volume_spread(crystal.numbers))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ase_continuousp.search.bounds import Bounds, chosen_within, drawn_within
 from ase_continuousp.search.within import PrototypesWithin
 from ase_continuousp.starts import Start, StartCrystal
 from ase_continuousp.starts.priors import Priors
@@ -37,6 +39,8 @@ class Sources:
         One of "random", "symmetric", "prototype" and "mixed".
     starts : dict of str to Start
         The sources by kind.
+    bounds : Bounds, optional
+        On the starts of a search.
 
     Examples
     --------
@@ -52,6 +56,7 @@ class Sources:
 
     kind: str
     starts: Mapping[str, Start]
+    bounds: Bounds | None = None
 
     def generate(self, numbers: ArrayLike, n: int, rng: np.random.Generator) -> list[StartCrystal]:
         """Return up to n starts for atoms of these elements; of a mixed search, exactly n."""
@@ -73,7 +78,7 @@ class Sources:
         *,
         frequencies: Mapping[int, float] | None = None,
     ) -> list[StartCrystal]:
-        """Return up to n starts for cells of any of these numbers of formula units.
+        """Return up to n starts within the bounds for cells of any of these numbers of units.
 
         Prototypes are asked for all sizes at once. The other kinds share out their starts among
         the most frequent sizes.
@@ -99,13 +104,15 @@ class Sources:
             wanted = left if kind == kinds[-1] else _share(kind, n, left)
             start = self.starts[kind]
             if isinstance(start, PrototypeStart):
-                made += start.generate_any(unit, units, wanted)
+                offer = partial(start.generate_any, unit, units)
+                made += chosen_within(self.bounds, offer, wanted)
                 continue
             sizes = start.possible(unit, units) if isinstance(start, SymmetricStart) else units
             if not sizes:
                 continue
             for z, count in shared_out(sizes, wanted, frequencies).items():
-                made += start.generate(np.tile(unit, z), count, rng)[:count]
+                draw = partial(start.generate, np.tile(unit, z), rng=rng)
+                made += drawn_within(self.bounds, draw, count)
         return made
 
 
@@ -140,7 +147,12 @@ def shared_out(
 
 
 def sources_of_model(
-    path: Path, kind: str, *, spacegroup: int | str | None = None, priors: Priors | None = None
+    path: Path,
+    kind: str,
+    *,
+    spacegroup: int | str | None = None,
+    bounds: Bounds | None = None,
+    priors: Priors | None = None,
 ) -> Sources:
     """Return the sources of starts that a model folder offers.
 
@@ -154,6 +166,8 @@ def sources_of_model(
     spacegroup : int or str, optional
         Only starts within this space group: prototypes of it, and for both "random" and
         "symmetric" random crystals of it, which PyXtal makes.
+    bounds : Bounds, optional
+        Only starts within these, in searches from a formula.
     priors : Priors, optional
         If they have been read already.
 
@@ -186,7 +200,7 @@ def sources_of_model(
         )
     if kind == "symmetric" or (kind == "mixed" and find_spec("pyxtal") is not None):
         starts["symmetric"] = SymmetricStart(priors, spacegroup=group)
-    return Sources(kind, starts)
+    return Sources(kind, starts, bounds)
 
 
 def read_priors(path: Path) -> Priors:
