@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike
 from ase_continuousp.search.bounds import Bounds, chosen_within, drawn_within
 from ase_continuousp.search.within import PrototypesWithin
 from ase_continuousp.starts import Start, StartCrystal
+from ase_continuousp.starts.groups import SeenGroups
+from ase_continuousp.starts.library import PrototypeLibrary
 from ase_continuousp.starts.priors import Priors
 from ase_continuousp.starts.prototype import PrototypeStart
 from ase_continuousp.starts.random import RandomStart
@@ -46,7 +48,9 @@ class Sources:
     --------
     >>> import numpy as np
     >>> from ase_continuousp.crystals import Crystals
-    >>> from ase_continuousp.starts.priors import Priors
+    >>> from ase_continuousp.starts.groups import SeenGroups
+    from ase_continuousp.starts.library import PrototypeLibrary
+    from ase_continuousp.starts.priors import Priors
     >>> cube = Crystals.single([[0, 0, 0]], 3.35 * np.eye(3), [84])
     >>> priors = Priors.fit(Crystals.concatenate([cube] * 8), n_steps=50)
     >>> sources = Sources("random", {"random": RandomStart(priors)})
@@ -199,7 +203,8 @@ def sources_of_model(
             else PrototypesWithin(library, priors, group)
         )
     if kind == "symmetric" or (kind == "mixed" and find_spec("pyxtal") is not None):
-        starts["symmetric"] = SymmetricStart(priors, spacegroup=group)
+        seen = SeenGroups(PrototypeLibrary.load(library)) if library.is_file() else None
+        starts["symmetric"] = SymmetricStart(priors, spacegroup=group, seen=seen)
     return Sources(kind, starts, bounds)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.starts import StartCrystal
+from ase_continuousp.starts.groups import SeenGroups
 from ase_continuousp.starts.priors import Priors
 
 logger = logging.getLogger(__name__)
@@ -37,9 +38,11 @@ class SymmetricStart:
         Volume by composition.
     spacegroup : int or str, optional
         Number from 1 to 230 or Hermann-Mauguin symbol. If not given, each crystal draws one that
-        the composition can take, all primitive ones alike.
+        the composition can take.
     noise : float
         Level at which the annealing begins.
+    seen : SeenGroups, optional
+        How often groups are drawn; all alike if not given.
 
     Raises
     ------
@@ -52,6 +55,7 @@ class SymmetricStart:
     priors: Priors
     spacegroup: int | str | None = None
     noise: float = 0.15
+    seen: SeenGroups | None = None
 
     def __post_init__(self) -> None:
         """Look for PyXtal and the space group before any work is done."""
@@ -73,16 +77,20 @@ class SymmetricStart:
         if fixed is not None and not _is_possible(fixed, numbers):
             return []
         volume = len(numbers) * np.exp(self.priors.log_volume_per_atom(numbers))
+        weights = None if self.seen is None or fixed is not None else self.seen.weights(numbers)
         made: list[StartCrystal] = []
         for _ in range(n * _TRIES):
             if len(made) == n:
                 break
-            group = int(rng.integers(1, 231)) if fixed is None else fixed
-            # Groups that are drawn are asked for as many atoms in the conventional cell, so that
-            # centered ones drop out; the numbers in the cards were measured with that.
-            crystal = _random_crystal(
-                group, numbers, rng, n_cells=1 if fixed is None else _n_cells(group)
-            )
+            if fixed is not None:
+                group = fixed
+            elif weights is not None:
+                group = int(rng.choice(len(weights), p=weights))
+            else:
+                group = int(rng.integers(1, 231))
+            if not _is_possible(group, numbers):
+                continue
+            crystal = _random_crystal(group, numbers, rng, n_cells=_n_cells(group))
             if crystal is None:
                 continue
             scale = np.cbrt(volume / crystal.volumes[0])
