@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ase_continuousp import predict
 from ase_continuousp.plot import plot_anneal, plot_crystal
-from ase_continuousp.search.candidates import format_table, write_candidates
+from ase_continuousp.search.candidates import write_candidates
+from ase_continuousp.search.table import format_table
 
 
 def main() -> None:

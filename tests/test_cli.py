@@ -101,6 +101,7 @@ def files() -> list[str]:
         "evaluate",
         "models",
         "info",
+        "inputs",
     ],
 )
 @pytest.mark.parametrize("flag", ["-h", "--help"])
@@ -322,6 +323,30 @@ def test_predict_writes_every_format(
     assert files() == [f"out.{kind}"]
 
 
+def test_predict_refines_within_bounds(run: Run, model: str) -> None:
+    extra = ("--volume", "8,30", "--refine", "ase.calculators.lj:LennardJones", "--top", 1)
+    done = run(*PREDICT, "--model", model, *extra, "--json", "out.json")
+    assert done.status == 0, done.err
+    assert "LennardJones" in done.out.splitlines()[0]
+    rows = json.loads(Path("out.json").read_text())["candidates"]
+    assert sum(row["second"] is not None for row in rows) <= 1
+    assert set(rows[0]) >= {"volume_outlier", "clash", "converged"}
+
+
+def test_predict_takes_a_list_and_goes_on(run: Run, model: str) -> None:
+    Path("list.txt").write_text("NaCl # salt\nCuO\nUO2\n")
+    options = ("predict", "--formulas", "list.txt", "-o", "out.db", "--model", model)
+    small = ("-n", 2, "--start", "random", "--units", "1", "--processes", 1)
+    done = run(*options, *small)
+    assert done.status == 0, done.err
+    assert done.out == "2 formulas done, 1 refused, 0 done before, 0 lost: out.db\n"
+    assert "%|" in done.err
+    assert (
+        run(*options, *small).out == "0 formulas done, 0 refused, 3 done before, 0 lost: out.db\n"
+    )
+    assert files() == ["list.txt", "out.db"]
+
+
 def test_predict_repeats_itself(run: Run, model: str) -> None:
     outputs = [run(*PREDICT, "--model", model, "--seed", seed).out for seed in (1, 1, 2)]
     assert outputs[0] == outputs[1] != outputs[2]
@@ -398,7 +423,25 @@ RELAX = ("relax", "good.extxyz", "-o", "out.db")
 BAD = {
     "no such verb": (("guess",), "No such command"),
     "no such option": (("info", "--fast"), "No such option"),
-    "missing argument": (("predict",), "Missing argument"),
+    "missing argument": (("relax", "-o", "out.cif"), "Missing argument"),
+    "no formula given": (("predict",), "predict takes a formula or --formulas FILE"),
+    "two formulas": (("predict", "NaCl", "--formulas", "text.csv"), "and not both"),
+    "bad list": (("predict", "--formulas", "text.csv", "-o", "a.db"), "line 1 of text.csv"),
+    "no list": (("predict", "--formulas", "none.txt", "-o", "a.db"), "none.txt"),
+    "list without output": (("predict", "--formulas", "text.csv"), "--formulas needs -o FILE.db"),
+    "list to CIF": (("predict", "--formulas", "text.csv", "-o", "a.cif"), "must be FILE.db"),
+    "scheduler alone": (("predict", "NaCl", "--scheduler", "x:1"), "--scheduler is for --formulas"),
+    "entries alone": (("predict", "NaCl", "--entries", "text.csv"), "--entries needs --refine"),
+    "bad entries": (
+        ("predict", "NaCl", "--refine", "ase.calculators.emt:EMT", "--entries", "text.csv"),
+        "entries must be a JSON list of pymatgen entries",
+    ),
+    "refine": (("predict", "NaCl", "--refine", "vasp"), "refine must be chgnet or an import path"),
+    "refine import": (("predict", "NaCl", "--refine", "no_such:Thing"), "cannot be imported"),
+    "lengths": (("predict", "NaCl", "--lengths", "3"), "--lengths must be two numbers such as 3,8"),
+    "angles": (("predict", "NaCl", "--angles", "120,60"), "angles must be positive and in asc"),
+    "volume": (("predict", "NaCl", "--volume", "0,9"), "volume_per_atom must be positive"),
+    "inputs code": (("inputs", "good.extxyz", "--code", "x", "-o", "a"), "must be vasp or espres"),
     "number expected": (("predict", "NaCl", "-n", "many"), "valid integer"),
     "missing option": (("relax", "good.extxyz"), "output"),
     "no such file": (("relax", "none.cif", "-o", "out.cif"), "none.cif"),

@@ -26,7 +26,6 @@ from ase_continuousp.model.checkpoint import load_model
 from ase_continuousp.sampling.annealing import AnnealSettings
 from ase_continuousp.search.candidates import (
     Candidate,
-    format_table,
     has_clash,
     make_candidate,
     write_candidates,
@@ -47,6 +46,7 @@ from ase_continuousp.search.sample import sample
 from ase_continuousp.search.sources import Sources, shared_out, sources_of_model
 from ase_continuousp.search.standard import standardized
 from ase_continuousp.search.symmetry import spacegroup, symmetrized
+from ase_continuousp.search.table import format_table
 from ase_continuousp.starts import StartCrystal
 from ase_continuousp.starts.building import build_library
 from ase_continuousp.starts.priors import Priors

@@ -16,6 +16,7 @@ from ase_continuousp.cli import (
     calibrate,
     evaluate,
     info,
+    inputs,
     judge,
     library,
     models,
@@ -32,7 +33,9 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (predict, relax, anneal, train, library, judge, calibrate, evaluate, models, info):
+for verb in (
+    predict, relax, anneal, inputs, train, library, judge, calibrate, evaluate, models, info
+):
     app.command(verb.__name__.rsplit(".", 1)[1])(verb.run)
 
 # Newer versions of typer carry their own copy of click; this is the base of usage errors in either.

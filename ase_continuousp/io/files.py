@@ -181,11 +181,11 @@ def _write_traj(path: Path, images: Sequence[Atoms]) -> None:
 def _write_db(path: Path, images: Sequence[Atoms]) -> None:
     with ase.db.connect(path, type="db", append=False, use_lock_file=False) as database:
         for image in images:
-            pairs, data = _split_info(image.info)
+            pairs, data = split_info(image.info)
             database.write(image, key_value_pairs=pairs, data=data)
 
 
-def _split_info(info: Mapping[Any, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def split_info(info: Mapping[Any, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what an ase.db accepts as key-value pairs, and the rest."""
     pairs: dict[str, Any] = {}
     data: dict[str, Any] = {}

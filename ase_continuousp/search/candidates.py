@@ -50,6 +50,11 @@ class SecondOpinion:
     spacegroup: tuple[str, int]
     above_hull: float | None = None
 
+    @property
+    def short_name(self) -> str:
+        """The last part of an import path."""
+        return self.name.rpartition(":")[2]
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -205,49 +210,6 @@ def has_clash(crystal: Crystals) -> bool:
     pairs = search(crystal, 2.0 * radii.max())
     vectors = crystal.positions[pairs.j] - crystal.positions[pairs.i] + pairs.S @ crystal.cells[0]
     return bool(np.any(np.linalg.norm(vectors, axis=1) < radii[pairs.i] + radii[pairs.j]))
-
-
-def format_table(candidates: Sequence[Candidate]) -> str:
-    """Return the candidates as a table of text, one a line.
-
-    The order is that of the probability of being right, where the model gives one; energies are
-    those of the learned model.
-
-    Examples
-    --------
-    >>> from ase.build import bulk
-    >>> salt = Candidate(bulk("NaCl", "rocksalt", a=5.6), -1.0, ("Fm-3m", 225), 3, 1, True, False)
-    >>> print(format_table([salt]))
-    rank  formula  Z  space group  probability  energy/atom  found  start  flags
-       1  NaCl     1  Fm-3m (225)            -      -1.0000      3
-    """
-    titles = "rank|formula|Z|space group|probability|energy/atom|found|start|flags"
-    head = tuple(titles.split("|"))
-    rows = [head]
-    for rank, c in enumerate(candidates, start=1):
-        symbol, number = c.spacegroup
-        rows.append(
-            (
-                str(rank),
-                c.formula,
-                str(c.formula_units),
-                f"{symbol} ({number})" if number else "-",
-                "-" if c.probability is None else f"{c.probability:.3f}",
-                f"{c.energy_per_atom:.4f}",
-                str(c.n_found),
-                c.start,
-                ", ".join(c.flags),
-            )
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    to_right = {0, 4, 5, 6}
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if i in to_right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
 
 
 def write_candidates(path: str | os.PathLike[str], candidates: Sequence[Candidate]) -> None:

@@ -1,0 +1,64 @@
+"""``predict --formulas``: a file of formulas in, a database of ranked crystals out."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import typer
+
+if TYPE_CHECKING:
+    from ase_continuousp.search.second import SecondCalculator
+
+_PATIENCE = "20s"  # for a scheduler to answer
+
+
+def run(
+    formulas: Path,
+    output: str,
+    options: dict[str, Any],
+    second: SecondCalculator | None,
+    processes: int,
+    scheduler: str | None,
+) -> None:
+    """Search the formulas of a file, here or on a Dask cluster; go on where it was interrupted."""
+    from ase_continuousp.search.database import check_address
+    from ase_continuousp.search.many import predict_many, read_formulas
+
+    check_address(output)
+    wanted = read_formulas(formulas)
+    try:
+        with nullcontext() if scheduler is None else _client(scheduler) as client:
+            tally = predict_many(
+                wanted,
+                output,
+                refine=second,
+                executor=client,
+                processes=processes,
+                progress=True,
+                **options,
+            )
+    except KeyboardInterrupt:
+        typer.echo(f"the same command goes on with what is left: {output}", err=True)
+        raise
+    typer.echo(
+        f"{tally.done} formulas done, {tally.refused} refused, {tally.skipped} done before, "
+        f"{tally.lost} lost: {output}"
+    )
+    if tally.lost:
+        typer.echo(f"first loss: {tally.error}; the same command tries again", err=True)
+        raise typer.Exit(1)
+
+
+def _client(scheduler: str) -> Any:
+    try:
+        from dask.distributed import Client
+    except ImportError as error:
+        raise ImportError(
+            "--scheduler needs Dask: pip install 'ase-continuousp[search]'"
+        ) from error
+    try:
+        return cast(Any, Client)(scheduler, timeout=_PATIENCE, name="ase-continuousp")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--scheduler: nothing answers at {scheduler}: {error}") from error

@@ -1,0 +1,127 @@
+"""The search of one formula of many, as workers do it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ase_continuousp.model.checkpoint import TrainedModel, load_model
+from ase_continuousp.search.bounds import Bounds
+from ase_continuousp.search.candidates import Candidate
+from ase_continuousp.search.predict import predict
+from ase_continuousp.search.second import SecondCalculator
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a search depends on besides the formula.
+
+    Parameters
+    ----------
+    model : str
+        Absolute folder; the same on all machines that take part.
+    n_samples, formula_units, start, spacegroup, bounds, relax, seed, device
+        As of :func:`~ase_continuousp.search.predict.predict`.
+    refine : SecondCalculator or None
+        What relaxes the best candidates afterwards.
+    """
+
+    model: str
+    n_samples: int
+    formula_units: tuple[int, ...] | None
+    start: str
+    spacegroup: int | str | None
+    bounds: Bounds | None
+    relax: bool
+    refine: SecondCalculator | None
+    seed: int
+    device: str
+
+    def described(self) -> dict[str, Any]:
+        """Return the settings as plain values that results depend on: all but the device."""
+        values = asdict(self)
+        del values["device"]
+        return values
+
+    def files(self) -> dict[str, str]:
+        """Return the hashes of the files of the model folder: all of them make the results."""
+        return {
+            file.name: hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+            for file in sorted(Path(self.model).iterdir())
+            if file.is_file()
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a search ended with.
+
+    Parameters
+    ----------
+    candidates : tuple of Candidate
+        Best first.
+    reason : str
+        Why there is none, if the formula was refused.
+    seconds : float
+        Wall time of the worker.
+    """
+
+    candidates: tuple[Candidate, ...]
+    reason: str
+    seconds: float
+
+
+def search_key(unit: ArrayLike, settings: Settings, files: Mapping[str, str]) -> str:
+    """Return what tells a search from all others: the hash of formula, model files and settings.
+
+    Parameters
+    ----------
+    unit : (n_atoms,) array of int
+        Atoms of one formula unit, in any order.
+    settings : Settings
+    files : dict
+        ``settings.files()``, which is asked for once for many formulas.
+    """
+    described = settings.described()
+    del described["model"]  # the folder does not matter, what is in it does
+    content = {"unit": np.sort(unit).tolist(), "files": dict(files), **described}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return f"s{digest[:20]}"  # a number to be stored as text would be refused
+
+
+def search_one(formula: str, settings: Settings) -> Outcome:
+    """Search the crystals of a formula; a function of its own, so that workers find it."""
+    began = time.perf_counter()
+    try:
+        found = predict(
+            formula,
+            model=_model(settings.model),
+            n_samples=settings.n_samples,
+            formula_units=settings.formula_units,
+            start=settings.start,
+            spacegroup=settings.spacegroup,
+            bounds=settings.bounds,
+            relax=settings.relax,
+            seed=settings.seed,
+            device=settings.device,
+        )
+        if settings.refine is not None:
+            found = settings.refine(found)
+    except ValueError as error:  # what is wrong with the formula is no fault of the worker
+        return Outcome((), str(error), time.perf_counter() - began)
+    reason = "" if found else "no start ended in a crystal of reasonable size"
+    return Outcome(tuple(found), reason, time.perf_counter() - began)
+
+
+@lru_cache(maxsize=2)
+def _model(path: str) -> TrainedModel:
+    return load_model(path)
