@@ -66,7 +66,17 @@ test: lint
 # Other people's tools in an environment of their own: they are many and pin what they like. What
 # cannot be installed is named, and its tests are skipped.
 TOOLS := .venv-integrations
+# Programs of Debian, installed where that is allowed (root, apt-get).
+PROGRAMS := quantum-espresso quantum-espresso-data postgresql
 test-integrations:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && ! dpkg -s $(PROGRAMS) > /dev/null 2>&1; then \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get update -qq || true; \
+		for program in $(PROGRAMS); do \
+			apt-get install -y -qq --no-install-recommends "$$program" > /dev/null \
+				|| echo "not to be had here, its tests are skipped: $$program"; \
+		done; \
+	fi
 	$(MAKE) VENV=$(TOOLS) setup-test
 	@while read -r package; do \
 		$(TOOLS)/bin/python -m pip install --disable-pip-version-check --quiet torch==2.13.0 "$$package" < /dev/null \

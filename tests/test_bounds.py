@@ -69,13 +69,18 @@ def test_random_starts_are_drawn_until_they_fit(model: Path) -> None:
     assert drawn_within(impossible, lambda n: start.generate(numbers, n, rng), 5) == []
 
 
-def test_prototypes_are_chosen_and_not_changed() -> None:
+def test_prototypes_are_chosen_and_change_their_volume_only() -> None:
     lengths = (3.6, 3.9, 4.2, 3.95)
     offered = [StartCrystal(from_atoms(perovskite(length=a)), "prototype", 0.0) for a in lengths]
     bounds = Bounds(lengths=(3.8, 4.0))
     assert chosen_within(bounds, lambda n: offered[:n], 1) == [offered[1]]
     assert chosen_within(bounds, lambda n: offered[:n], 9) == [offered[1], offered[3]]
     assert chosen_within(None, lambda n: offered[:n], 2) == offered[:2]
+    denser = Bounds(volume_per_atom=(8.0, 9.0))
+    for one, built in zip(chosen_within(denser, lambda n: offered[:n], 9), offered, strict=True):
+        expected = np.clip(built.crystals.volumes[0] / 5, 8.0, 9.0)
+        assert one.crystals.volumes[0] / 5 == pytest.approx(expected)
+        np.testing.assert_allclose(one.crystals.fractional, built.crystals.fractional, atol=1e-12)
 
 
 @pytest.mark.parametrize("start", ["random", "symmetric"])

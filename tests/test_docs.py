@@ -24,7 +24,12 @@ def test_tests_and_scripts_that_a_page_names_exist(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "items"), [("ase.md", {*range(1, 20), 39, 40}), ("sampling.md", {*range(20, 29)})]
+    ("page", "items"),
+    [
+        ("ase.md", {*range(1, 20), 39, 40}),
+        ("sampling.md", {*range(20, 29)}),
+        ("search.md", {*range(29, 39)}),
+    ],
 )
 def test_every_item_of_the_checklist_has_a_test(page: str, items: set[int]) -> None:
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")

@@ -120,11 +120,13 @@ def drawn_within(
 def chosen_within(
     bounds: Bounds | None, offer: Callable[[int], Sequence[StartCrystal]], n: int
 ) -> list[StartCrystal]:
-    """Return the first n of the offered starts that lie within the bounds, as they are.
+    """Return the first n of the offered starts that lie within the bounds.
 
     Parameters
     ----------
     bounds : Bounds or None
+        The volume of prototypes is that expected of the composition, so that here too the nearest
+        within is taken where it is out of bounds.
     offer : callable
         Returns the first so many of a list.
     n : int
@@ -132,9 +134,10 @@ def chosen_within(
     if bounds is None:
         return list(offer(n))
     kept: list[StartCrystal] = []
-    for start in offer(_ALL):
+    for offered in offer(_ALL):
         if len(kept) == n:
             break
+        start = bounds.scaled(offered)
         if bounds.hold(start.crystals):
             kept.append(start)
     return kept
