@@ -86,15 +86,17 @@ def test_prototypes_are_chosen_and_change_their_volume_only() -> None:
 @pytest.mark.parametrize("start", ["random", "symmetric"])
 def test_candidates_lie_within(model: Path, start: str) -> None:
     pytest.importorskip("pyxtal")
-    bounds = Bounds(volume_per_atom=(14.0, 18.0), lengths=(2.0, 9.0))
+    expected = np.exp(Priors.load(model / "priors.json").log_volume_per_atom([11, 17]))
+    low, high = 1.3 * expected, 1.6 * expected
+    bounds = Bounds(volume_per_atom=(low, high), lengths=(2.0, 9.0))
     options = {"model": model, "n_samples": 6, "start": start, "formula_units": 1, "seed": 1}
     found = predict("NaCl", bounds=bounds, **options)
     assert found
     for one in found:
         assert bounds.hold(from_atoms(one.atoms))
-        assert 14.0 <= one.atoms.get_volume() / 2 <= 18.0
+        assert low - 1e-6 <= one.atoms.get_volume() / 2 <= high + 1e-6
     free = predict("NaCl", **options)
-    assert any(not 14.0 <= one.atoms.get_volume() / 2 <= 18.0 for one in free)
+    assert not all(low <= one.atoms.get_volume() / 2 <= high for one in free)
 
 
 def test_bounds_that_nothing_fits_are_an_error(model: Path) -> None:

@@ -36,12 +36,12 @@ def address(tmp_path: Path) -> Iterator[str]:
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.run([BIN / "initdb", "-D", data, "-A", "trust", "-U", "tester"], **run, **quiet)
     options = f"-k {tmp_path} -c listen_addresses='' -c fsync=off"
-    control = [BIN / "pg_ctl", "-D", data, "-w"]
-    subprocess.run([*control, "-l", tmp_path / "log", "-o", options, "start"], **run, **quiet)
+    control = [BIN / "pg_ctl", "-D", data]
+    subprocess.run([*control, "-w", "-l", tmp_path / "log", "-o", options, "start"], **run, **quiet)
     try:
         yield f"postgresql://tester@/postgres?host={tmp_path}"
     finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], **run, **quiet)
+        subprocess.run([*control, "-W", "-m", "immediate", "stop"], **run, **quiet)
 
 
 def test_the_same_rows_as_in_a_file(address: str, tmp_path_factory: pytest.TempPathFactory) -> None:
