@@ -129,11 +129,13 @@ class EnduringProcesses(Executor):
         with self._lock:
             if self._is_shut:
                 raise RuntimeError("cannot schedule new futures after shutdown")
-            try:
-                inner = self._pool.submit(fn, *args, **kwargs)
-            except BrokenProcessPool:
-                self._pool = self._new_pool()
-                inner = self._pool.submit(fn, *args, **kwargs)
+            pool = self._pool
+        # Without our lock: a pool that breaks holds its own while it runs the function below.
+        try:
+            inner = pool.submit(fn, *args, **kwargs)
+        except BrokenProcessPool:
+            pool = self._instead_of(pool)
+            inner = pool.submit(fn, *args, **kwargs)
 
         def ended(done: Future[Any]) -> None:
             if done.cancelled():
@@ -144,6 +146,7 @@ class EnduringProcesses(Executor):
                 outer.set_result(done.result())
             elif isinstance(error, BrokenProcessPool) and number < _ATTEMPTS:
                 logger.warning("a worker process died; its tasks are computed again")
+                self._instead_of(pool)
                 try:
                     self._attempt(outer, number + 1, fn, args, kwargs)
                 except RuntimeError as refused:
@@ -151,8 +154,13 @@ class EnduringProcesses(Executor):
             else:
                 outer.set_exception(error)
 
-        # Outside the lock: the pool may be broken already, and then this runs at once.
         inner.add_done_callback(ended)
+
+    def _instead_of(self, broken: ProcessPoolExecutor) -> ProcessPoolExecutor:
+        with self._lock:
+            if self._pool is broken:
+                self._pool = self._new_pool()
+            return self._pool
 
     def _new_pool(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
