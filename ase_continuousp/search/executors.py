@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
@@ -170,6 +171,6 @@ class EnduringProcesses(Executor):
 
 def _use_one_thread() -> None:
     """Keep a worker to one thread: several workers on one core each do more than one on all."""
-    import torch
-
-    torch.set_num_threads(1)
+    # Read when torch and numba are imported, which a worker has not done yet.
+    for name in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
+        os.environ[f"{name}_NUM_THREADS"] = "1"
