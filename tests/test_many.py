@@ -22,6 +22,7 @@ from ase_continuousp import predict
 from ase_continuousp.search.database import SearchDatabase, check_address
 from ase_continuousp.search.executors import EnduringProcesses, as_executor
 from ase_continuousp.search.many import Tally, predict_many, read_formulas
+from tests.dying import die, die_once
 from tests.tiny_model import save_tiny_model
 
 FEW = {"n_samples": 2, "start": "random", "formula_units": 1}
@@ -168,18 +169,6 @@ def test_lists_are_read_and_bad_lines_named(tmp_path: Path) -> None:
 
 
 # Executors
-
-
-def die_once(flag: str, value: int) -> int:
-    """Kill this process unless that was done before."""
-    if not Path(flag).exists():
-        Path(flag).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return value
-
-
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_workers_that_die_are_replaced(tmp_path: Path) -> None:
