@@ -34,7 +34,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for verb in (
-    predict, relax, anneal, inputs, train, library, judge, calibrate, evaluate, models, info
+    predict,
+    relax,
+    anneal,
+    inputs,
+    train,
+    library,
+    judge,
+    calibrate,
+    evaluate,
+    models,
+    info,
 ):
     app.command(verb.__name__.rsplit(".", 1)[1])(verb.run)
 
