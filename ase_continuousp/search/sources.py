@@ -48,9 +48,7 @@ class Sources:
     --------
     >>> import numpy as np
     >>> from ase_continuousp.crystals import Crystals
-    >>> from ase_continuousp.starts.groups import SeenGroups
-    from ase_continuousp.starts.library import PrototypeLibrary
-    from ase_continuousp.starts.priors import Priors
+    >>> from ase_continuousp.starts.priors import Priors
     >>> cube = Crystals.single([[0, 0, 0]], 3.35 * np.eye(3), [84])
     >>> priors = Priors.fit(Crystals.concatenate([cube] * 8), n_steps=50)
     >>> sources = Sources("random", {"random": RandomStart(priors)})
