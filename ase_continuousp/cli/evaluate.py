@@ -21,6 +21,12 @@ def run(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of shuffle and samples.")] = 0,
     processes: Annotated[int, typer.Option(help="Worker processes.")] = 2,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Validity, variety and more of what was found.")
+    ] = False,
+    reference: Annotated[
+        Path | None, typer.Option(help="Known crystals, for novelty (with --metrics).")
+    ] = None,
     json_file: Annotated[
         Path | None,
         typer.Option("--json", help="Write the report; with it an interrupted run can go on."),
@@ -29,8 +35,13 @@ def run(
     """Measure how often a model finds test crystals from their compositions."""
     from ase_continuousp.cli.output import check_text_file
     from ase_continuousp.evaluation.evaluate import evaluate
+    from ase_continuousp.evaluation.metrics.of_report import with_metrics
 
     check_text_file("--json", json_file)
+    if reference is not None and not metrics:
+        raise ValueError("--reference must come with --metrics")
+    if reference is not None and not reference.is_file():
+        raise FileNotFoundError(f"--reference must be an existing file: {reference}")
     # Beside the report until it is complete: the same command goes on where it was interrupted.
     journal = None if json_file is None else json_file.with_name(f"{json_file.name}.partial")
     try:
@@ -50,6 +61,8 @@ def run(
         if journal is not None:
             typer.echo(f"the same command goes on with the batches done: {journal}", err=True)
         raise
+    if metrics:
+        report = with_metrics(report, data, reference=reference, progress=True)
     if json_file is not None and journal is not None:
         report.save(json_file)
         journal.unlink()

@@ -81,6 +81,8 @@ class Row:
         In the order in which they were drawn.
     classes : tuple of Judged
         Equal samples together, in the order of their rank.
+    top1_cif : str
+        The sample ranked first.
     """
 
     index: int
@@ -97,6 +99,7 @@ class Row:
     controls: dict[str, float | None] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
     classes: tuple[Judged, ...] = ()
+    top1_cif: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,8 @@ class Report:
     model, data : str
     seed : int
     per_structure : tuple of Row
+    metrics : dict, optional
+        What :mod:`ase_continuousp.evaluation.metrics` says of the crystals found.
 
     Examples
     --------
@@ -134,6 +139,7 @@ class Report:
     data: str
     seed: int
     per_structure: tuple[Row, ...]
+    metrics: dict[str, Any] | None = None
 
     @property
     def n(self) -> int:
@@ -217,6 +223,7 @@ class Report:
             "model": self.model,
             "data": self.data,
             "seed": self.seed,
+            "metrics": self.metrics,
             "per_structure": [asdict(row) for row in self.per_structure],
         }
 
@@ -255,7 +262,7 @@ class Report:
         for name, found in self.controls.items():
             values = ", ".join(f"{k} {_with_error(v, None)}" for k, v in found.items())
             lines.append(f"control {name}: {values}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *([self.metrics["summary"]] if self.metrics else ())])
 
     def _share(self, is_hit: Callable[[Row], bool]) -> float:
         return sum(map(is_hit, self.per_structure)) / self.n if self.n else 0.0

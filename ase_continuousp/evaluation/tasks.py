@@ -12,6 +12,7 @@ from ase_continuousp import io
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.evaluation.match import rms_distance
 from ase_continuousp.evaluation.report import Judged, Row, Sample
+from ase_continuousp.io.cif import cif_text
 from ase_continuousp.model.checkpoint import TrainedModel
 from ase_continuousp.sampling.annealing import AnnealSettings
 from ase_continuousp.search.evidence import evidence
@@ -226,4 +227,5 @@ def _row(
             )
             for own, one in zip(reasons, ranked, strict=True)
         ),
+        top1_cif="" if first is None else cif_text(io.to_atoms(first.crystals)[0]),
     )

@@ -68,7 +68,7 @@ def atoms_of_cif(text: str) -> list[Atoms]:
     for block in blocks:
         _check_occupancies(block)
     if all(_is_p1(block) for block in blocks):
-        images = [block.get_unsymmetrized_structure() for block in blocks]
+        images = [_listed(block) for block in blocks]
     else:
         images = to_atoms(_expand_symmetry(text, len(blocks)))
     for block, image in zip(blocks, images, strict=True):
@@ -111,6 +111,14 @@ def _check_occupancies(block: CIFBlock) -> None:
             )
 
 
+def _listed(block: CIFBlock) -> Atoms:
+    try:
+        return block.get_unsymmetrized_structure()
+    except Exception as error:  # angles that make no cell fail an assertion, and so on
+        reason = str(error) or f"{type(error).__name__} in cell or sites"
+        raise ValueError(f"text must be a CIF: {block.name}: {reason}") from error
+
+
 def _is_p1(block: CIFBlock) -> bool:
     operations = block._get_sitesym()
     if operations:
@@ -127,8 +135,14 @@ def _expand_symmetry(text: str, n_expected: int) -> Crystals:
     # pymatgen warns about every rounded coordinate; the library is silent.
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        parser = CifParser.from_str(text)
-        structures = parser.parse_structures(primitive=False)
+        try:
+            parser = CifParser.from_str(text)
+            structures = parser.parse_structures(primitive=False)
+        except Exception as error:  # of a damaged file: KeyError, ZeroDivisionError and others
+            reason = f"{type(error).__name__}: {error}"
+            raise ValueError(
+                f"text must be a CIF whose symmetry can be expanded: {reason}"
+            ) from error
     for warning in caught:
         logger.info("CIF: %s", warning.message)
     if len(structures) != n_expected:

@@ -16,6 +16,7 @@ from ase.db.core import check as check_key_value_pairs
 from ase.io.formats import string2index
 
 from ase_continuousp.io.cif import atoms_of_cif, write_cif_file
+from ase_continuousp.io.extxyz import check_extxyz
 
 Index = int | str | slice
 
@@ -150,6 +151,8 @@ def _read_cif(path: Path) -> list[Atoms]:
 
 
 def _read_extxyz(path: Path) -> list[Atoms]:
+    with path.open(encoding="utf-8") as lines:
+        check_extxyz(lines)
     return list(ase.io.read(path, index=":", format="extxyz"))
 
 

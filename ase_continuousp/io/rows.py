@@ -27,6 +27,7 @@ from ase import Atoms
 
 from ase_continuousp.io.cif import atoms_of_cif
 from ase_continuousp.io.convert import from_structures, to_atoms
+from ase_continuousp.io.extxyz import check_extxyz
 from ase_continuousp.io.files import read_atoms
 
 _COMPRESSED: dict[str, Callable[..., IO[Any]]] = {
@@ -269,6 +270,7 @@ def _parse_cif(text: str | None) -> list[Atoms]:
 
 
 def _parse_extxyz(text: str) -> list[Atoms]:
+    check_extxyz(text.splitlines())
     return list(ase.io.read(io.StringIO(text), index=":", format="extxyz"))
 
 

@@ -19,8 +19,9 @@ from safetensors.torch import load_file, save_file
 from ase_continuousp import pretrained
 from ase_continuousp.io.replacing import replacing
 from ase_continuousp.model.conditional import ConditionalEnergy
-from ase_continuousp.model.continuous import ContinuousEnergy
+from ase_continuousp.model.continuous import MAX_NUMBER, ContinuousEnergy
 from ase_continuousp.model.derivatives import ModelEnergy
+from ase_continuousp.model.fitting_sizes import require_fit
 from ase_continuousp.model.paper import PaperEnergy
 
 WEIGHTS = "model.safetensors"
@@ -131,9 +132,17 @@ def load_model(name_or_path: str | os.PathLike[str]) -> TrainedModel:
     card = _read_card(path)
     weights = path / WEIGHTS
     try:
+        require_fit(_NETWORKS[card["kind"]], card["hyperparameters"], weights)
         network = _build(card)
         network.load_state_dict(load_file(weights))
-    except (OSError, SafetensorError, RuntimeError, TypeError) as error:
+    except (
+        OSError,
+        SafetensorError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+    ) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(
             f"model: {weights} does not hold the weights of its card: {reason}"
@@ -175,7 +184,7 @@ def _read_card(path: Path) -> dict[str, Any]:
     file = path / CARD
     try:
         card: Any = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(
             f"model: {path} is no model folder (it must hold {CARD} and {WEIGHTS}): {error}"
         ) from None
@@ -184,10 +193,17 @@ def _read_card(path: Path) -> dict[str, Any]:
     missing = {"kind", "hyperparameters", "elements"} - set(card)
     if missing:
         raise ValueError(f"model: {file} lacks the entry {sorted(missing)[0]!r}")
-    if card["kind"] not in _NETWORKS:
+    if not isinstance(card["kind"], str) or card["kind"] not in _NETWORKS:
         raise ValueError(
             f"model: {file}: kind must be one of {sorted(_NETWORKS)}: {card['kind']!r}"
         )
+    elements = card["elements"]
+    if not (
+        isinstance(elements, list)
+        and elements
+        and all(type(z) is int and 1 <= z <= MAX_NUMBER for z in elements)
+    ):
+        raise ValueError(f"model: {file}: elements must be atomic numbers from 1 to {MAX_NUMBER}")
     return card
 
 

@@ -17,6 +17,7 @@ Integers = NDArray[np.int64]
 
 LARGEST_CELL = 20  # atoms of the largest cell that is tried by default
 _MOST_ATOMS = 500
+_LONGEST = 1000
 
 
 def parse_formula(formula: str | Atoms) -> Integers:
@@ -46,9 +47,11 @@ def parse_formula(formula: str | Atoms) -> Integers:
         text = str(formula.symbols)
     elif isinstance(formula, str):
         text = formula.strip()
+        if len(text) > _LONGEST:
+            raise ValueError(f"formula must have at most {_LONGEST} characters: {len(text)}")
         try:
             named = {k: n for k, n in Formula(text).count().items() if n > 0}
-        except ValueError:
+        except (ValueError, RecursionError):  # many parentheses
             raise ValueError(
                 "formula must consist of element symbols, whole numbers and parentheses, "
                 f"such as SrTiO3 or Ca(OH)2: {formula!r}"

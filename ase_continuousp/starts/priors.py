@@ -149,7 +149,7 @@ class Priors:
         """
         text = Path(path).read_text(encoding="utf-8")
         try:
-            content = json.loads(text)
+            content = _parsed(text)
             if content["format"] != _FORMAT:
                 raise ValueError(f"format is {content['format']!r}, not {_FORMAT!r}")
             weights = {name: _decode(a) for name, a in content["density"].items()}
@@ -162,9 +162,16 @@ class Priors:
                 np.array(stored["n_atoms"], dtype=np.int64),
                 {k: [(int(a), int(b)) for a, b in v] for k, v in stored["patterns"].items()},
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise ValueError(f"{path} is not a file of priors: {error}") from error
         return cls(DensityModel(weights), shapes)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError:  # nested thousands deep
+        raise ValueError("nested too deeply") from None
 
 
 def _checked(numbers: ArrayLike) -> NDArray[np.int64]:
