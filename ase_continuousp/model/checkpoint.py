@@ -132,7 +132,7 @@ def load_model(name_or_path: str | os.PathLike[str]) -> TrainedModel:
     card = _read_card(path)
     weights = path / WEIGHTS
     try:
-        require_fit(_NETWORKS[card["kind"]], card["hyperparameters"], weights)
+        require_fit(card["hyperparameters"], weights)
         network = _build(card)
         network.load_state_dict(load_file(weights))
     except (
