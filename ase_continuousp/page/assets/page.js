@@ -130,7 +130,7 @@
   }
 
   // Miller indices: a bar over what is negative.
-  const overline = (label) => label.replace(/-(\d+)/g, (_, digits) => [...digits].map((d) => d + "\u0305").join(""));
+  const overline = (label) => label.replace(label.includes(" ") ? /-(\d+)/g : /-(\d)/g, (_, digits) => [...digits].map((d) => d + "\u0305").join(""));
 
   // The powder pattern: profile, reflections, and the names of the strongest.
   function plotPowder(powder) {
