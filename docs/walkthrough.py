@@ -33,8 +33,8 @@ STEPS = [
     (
         "The page",
         (
-            "`SrTiO3.html` opens anywhere, network or not: choose a row to look at its crystal, its "
-            "powder pattern and its CIF.\n\n![The page](walkthrough.png)"
+            "`SrTiO3.html` opens anywhere, network or not: choose a row to look at its crystal, "
+            "its powder pattern and its CIF.\n\n![The page](walkthrough.png)"
         ),
         "",
     ),
