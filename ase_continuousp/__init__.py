@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ase_continuousp.pretrained import list_models
     from ase_continuousp.sampling.optimizer import AnnealedLangevin
     from ase_continuousp.search.candidates import Candidate
-    from ase_continuousp.search.many import predict_many
     from ase_continuousp.search.predict import predict
     from ase_continuousp.search.sample import sample
     from ase_continuousp.training.config import TrainConfig
@@ -28,7 +27,6 @@ _HOMES = {
     "ContinuouSPCalculator": "calculator",
     "AnnealedLangevin": "sampling.optimizer",
     "predict": "search.predict",
-    "predict_many": "search.many",
     "sample": "search.sample",
     "Candidate": "search.candidates",
     "neighbor_list": "neighborlist",
@@ -50,7 +48,6 @@ __all__ = [
     "load_model",
     "neighbor_list",
     "predict",
-    "predict_many",
     "sample",
     "train",
 ]

@@ -179,6 +179,10 @@ class PrototypeStart:
         match = self.substitution.match(distances * (STABLE_NEARER if stable else 1.0))
         chosen, worth = diverse(probabilities, match, len(candidates))
         likely = self.substitution.probabilities(worth)
+        # Equal crystals differ in what they were derived from, and which of them is chosen is a
+        # question of rounding: each stands for the nearest.
+        nearness = np.array([one.nearness for one in candidates])
+        nearness = np.where(distances < _ALIKE, nearness, -np.inf).max(axis=1)
         kept: list[int] = []
         made: list[StartCrystal] = []
         for place, probability in zip(chosen, likely.tolist(), strict=True):
@@ -193,7 +197,7 @@ class PrototypeStart:
                     kind="prototype",
                     noise=self.noise,
                     distance=-math.log(probability),
-                    nearness=candidates[place].nearness,
+                    nearness=float(nearness[place]),
                     label=self.describe(candidates[place].prototype),
                 )
             )

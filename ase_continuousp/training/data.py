@@ -172,7 +172,7 @@ def _fill(cache: Path, source: Path, processes: int, progress: bool) -> None:
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     try:
-        bar = tqdm(desc=f"parsing {source.name}", disable=not progress, unit="row")
+        bar = tqdm(desc=f"parsing {source.name}", disable=not progress, unit="row", delay=2.0)
         with bar, StoreWriter(draft) as writer:
             for chunk in parse_rows(iterate_rows(source), processes=processes):
                 writer.add(chunk)
