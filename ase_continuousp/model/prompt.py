@@ -15,6 +15,7 @@ import copy
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import get_ident
 from typing import Any
 
@@ -25,6 +26,7 @@ from numba.core import event
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.energy_function import Evaluation
 from ase_continuousp.lattice import heights
+from ase_continuousp.model import _chains
 from ase_continuousp.model.derivatives import AutogradEnergy, ModelEnergy
 from ase_continuousp.model.pairs import TorchPairs
 
@@ -72,6 +74,16 @@ def nothing_compiled() -> Iterator[None]:
         yield
 
 
+def may_be_compiled() -> bool:
+    """Tell whether a kernel of inference is in memory or has an entry on disk.
+
+    Where there is none, Numba need not even be asked: that alone takes a quarter of a second.
+    """
+    kernel = _chains.before
+    entries = Path(kernel.stats.cache_path or "").glob(f"_chains.{kernel.__name__}-*.nbi")
+    return bool(kernel.signatures) or any(entries)
+
+
 def settle() -> None:
     """Let this process compile at once from now on."""
     global _evaluated
@@ -98,6 +110,8 @@ def prompt(energy: ModelEnergy, crystals: Crystals) -> Evaluation:
         and _distances(energy, crystals) <= MOST_DISTANCES
     ):
         try:
+            if not may_be_compiled():
+                raise NotCompiledError(_chains.before.__name__)
             with nothing_compiled():
                 found = energy(crystals)
         except NotCompiledError:
