@@ -65,6 +65,9 @@ def back_after(
     multiply(gh, 0, n_f, mix, mix_b, x, mix_2)  # from here on x is its gradient
     _rows.angle_gradient(t, n_f, n_g, x, gt)
     multiply(gt_flat, 0, gt_flat.shape[1], angle, angle_b, gw_flat, angle_2)
+    for a in range(len(gz)):  # what pairs will add to
+        for q in range(n_f + n_g):
+            gz[a, q] = 0.0
     _rows.gate_gradient(m, sums, z, r_w, x, gw, gm, gsums, gz)
 
 

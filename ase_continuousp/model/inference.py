@@ -168,7 +168,6 @@ class Inference:
         """From the gradient after layer k to that before, both in the room."""
         layer, kept, blocks = self._layers[k], room.kept[k], room.blocks[k]
         room.shared[:] = 0
-        room.gz[:] = 0
         for o, crystal in zip(blocks, batch.crystals, strict=True):
             _chains.back_after(
                 o.gs, o.gv, o.d, o.t, o.gd, o.gt, o.gt_flat, o.h, o.gh, crystal, room.shared, o.x,
