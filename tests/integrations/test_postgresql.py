@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,26 +23,27 @@ BIN = next((folder for folder in _FOUND if (folder / "initdb").is_file()), None)
 
 
 @pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
-    """Start a server that listens on a socket in the test's folder; it refuses to run as root."""
+def address() -> Iterator[str]:
+    """Start a server that listens on a socket in a folder of its own; it refuses to run as root."""
     if BIN is None:
         pytest.skip("apt-get install postgresql")
-    user = None
+    # Not pytest's folder: those above it are closed to other users.
+    folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
+    run = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     if os.geteuid() == 0:
-        user = "postgres"
-        shutil.chown(tmp_path, user)
-        for folder in tmp_path.parents[:2]:
-            folder.chmod(0o755)
-    data, run = tmp_path / "data", {"user": user, "cwd": tmp_path, "check": True}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.run([BIN / "initdb", "-D", data, "-A", "trust", "-U", "tester"], **run, **quiet)
-    options = f"-k {tmp_path} -c listen_addresses='' -c fsync=off"
-    control = [BIN / "pg_ctl", "-D", data]
-    subprocess.run([*control, "-w", "-l", tmp_path / "log", "-o", options, "start"], **run, **quiet)
+        run["user"] = "postgres"
+        shutil.chown(folder, "postgres")
+    data, log = folder / "data", folder / "log"
+    made = [BIN / "initdb", "-D", data, "-A", "trust", "-U", "tester"]
+    subprocess.run(made, check=True, timeout=120, **run)
+    options = f"-k {folder} -c listen_addresses='' -c fsync=off"
+    server = [BIN / "pg_ctl", "-D", data, "-w", "-t", "60"]
+    subprocess.run([*server, "-l", log, "-o", options, "start"], check=True, timeout=90, **run)
     try:
-        yield f"postgresql://tester@/postgres?host={tmp_path}"
+        yield f"postgresql://tester@/postgres?host={folder}"
     finally:
-        subprocess.run([*control, "-W", "-m", "immediate", "stop"], **run, **quiet)
+        subprocess.run([*server, "-m", "immediate", "stop"], timeout=90, **run)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_the_same_rows_as_in_a_file(address: str, tmp_path_factory: pytest.TempPathFactory) -> None:
