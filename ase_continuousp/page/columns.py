@@ -35,20 +35,6 @@ class Column:
     side: str = "n"
 
 
-def flags(candidate: Candidate) -> list[str]:
-    """Return the warnings about a candidate.
-
-    Examples
-    --------
-    >>> from ase.build import bulk
-    >>> from ase_continuousp import Candidate
-    >>> flags(Candidate(bulk("Cu"), -1.0, ("Fm-3m", 225), 1, 1, False, True))
-    ['clash', 'unconverged']
-    """
-    found = (("clash", candidate.clash), ("unconverged", not candidate.converged))
-    return [name for name, on in found if on]
-
-
 def group(candidate: Candidate) -> str:
     """Return the space group of a candidate as text."""
     symbol, number = candidate.spacegroup
@@ -94,7 +80,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column("Found", lambda _, c: str(c.n_found), lambda _, c: c.n_found, "starts that ended here"),
     Column("Start", lambda _, c: f"{c.start} {c.label}".strip()),
-    Column("Flags", lambda _, c: ", ".join(flags(c))),
+    Column("Flags", lambda _, c: ", ".join(c.flags)),
 )
 
 

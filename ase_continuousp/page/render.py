@@ -18,7 +18,7 @@ import ase_continuousp
 from ase_continuousp import plot
 from ase_continuousp.io.cif import cif_text
 from ase_continuousp.neighborlist import neighbor_list
-from ase_continuousp.page.columns import flags, group, number, table
+from ase_continuousp.page.columns import group, number, table
 from ase_continuousp.page.scene import bond_lengths, elements, scene
 from ase_continuousp.powder import powder_pattern
 
@@ -138,7 +138,7 @@ def _history(one: Candidate) -> list[tuple[str, str]]:
         ("Probability", said),
         ("Energy per atom", number(one.energy_per_atom, 4)),
         ("Start", f"{one.start} {one.label}".strip()),
-        ("Flags", ", ".join(flags(one))),
+        ("Flags", ", ".join(one.flags)),
     ]
     return [(name, text) for name, text in rows if text]
 
