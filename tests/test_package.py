@@ -32,6 +32,7 @@ def test_metadata() -> None:
             "cuda",
             "torch-sim",
             "bench",
+            "metrics",
             "data",
             "test",
             "docs",
