@@ -112,8 +112,8 @@ def main() -> None:
     source = np.ones(1 << 25)
     target = np.empty_like(source)
     bandwidth = 2.0 * source.nbytes / median_of(lambda: np.copyto(target, source), 5)
-    room = energy._inference._rooms.room(batch.n_atoms, batch.n_crystals)
-    kept = sum(array.nbytes for layer in room.kept for array in layer)
+    with energy._inference._rooms.room(batch.n_atoms, batch.n_crystals) as room:
+        kept = sum(array.nbytes for layer in room.kept for array in layer)
     in_products, in_pairs = operations(sizes, batch.n_atoms, n_pairs)
     print(
         f"operations: {in_products / 1e9:.2f} G in products, {in_pairs / 1e9:.2f} G in pairs; one "

@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import hypothesis.strategies as st
 import numpy as np
@@ -160,6 +162,32 @@ def test_calls_leave_earlier_results_alone():
     SINGLE(others)
     for name in NAMES:
         np.testing.assert_array_equal(getattr(found, name), getattr(kept, name))
+
+
+def test_threads_find_the_rooms_of_the_last_call():
+    """As threads of `ModelEnergy` do, which live for one call only."""
+    rooms = ModelEnergy(made_network())._inference._rooms
+    both_in = Barrier(2)
+
+    def lent(n_atoms):
+        with rooms.room(n_atoms, 1) as room:
+            both_in.wait(10)  # each has one
+            return room
+
+    def in_threads(*sizes):
+        with ThreadPoolExecutor(2) as pool:
+            return list(pool.map(lent, sizes))
+
+    first = in_threads(3, 5)
+    assert [room.kept[0].s.shape[0] for room in first] == [3, 5]
+    assert in_threads(5, 3) == first[::-1]
+    one, other = in_threads(5, 5)
+    assert one is not other
+    assert len(rooms._free) == 2  # the one of other size is gone
+    with pytest.raises(ZeroDivisionError), rooms.room(5, 1) as room:
+        raise ZeroDivisionError
+    assert room in {one, other}
+    assert len(rooms._free) == 2
 
 
 def test_copies_and_pickles_give_the_same():

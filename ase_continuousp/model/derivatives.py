@@ -206,6 +206,15 @@ def differentiate(
     gradient : (n_atoms, 3) array [1/Å]
     virial : (n_crystals, 3, 3) array, symmetric
     """
+    found = tensor_derivatives(network, graph, positions, cells)
+    energies, gradient, virial = (t.cpu().numpy() for t in found)
+    return energies, gradient, virial
+
+
+def tensor_derivatives(
+    network: Network, graph: Graph, positions: Tensor, cells: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the same as float64 tensors, on the device where the others are."""
     with torch.enable_grad():
         positions = positions.detach().requires_grad_(True)
         strain = torch.zeros_like(cells, requires_grad=True)
@@ -216,5 +225,4 @@ def differentiate(
         gradient, virial = torch.autograd.grad(
             energies.sum(), (positions, strain), materialize_grads=True
         )
-    made = [t.detach().double().cpu().numpy() for t in (energies, gradient, virial)]
-    return made[0], made[1], made[2]
+    return energies.detach().double(), gradient.double(), virial.double()

@@ -22,7 +22,7 @@ from torch import Tensor
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.energy_function import Evaluation
 from ase_continuousp.model.continuous import crystal_lengths
-from ase_continuousp.model.derivatives import Network
+from ase_continuousp.model.derivatives import tensor_derivatives
 from ase_continuousp.model.pairs import Graph, TorchPairs
 from ase_continuousp.neighborlist.tensors import search_tensors
 
@@ -177,26 +177,6 @@ class DeviceGraph:
         return self.cutoff_ratio * crystal_lengths(self.graph, cells)
 
 
-def derivatives(
-    network: Network, graph: Graph, positions: Tensor, cells: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return energies of atoms, ∂E/∂r and ∂E/∂ε as tensors where the others are.
-
-    As `derivatives.differentiate`, which takes them to the host.
-    """
-    with torch.enable_grad():
-        positions = positions.detach().requires_grad_(True)
-        strain = torch.zeros_like(cells, requires_grad=True)
-        symmetric = 0.5 * (strain + strain.transpose(1, 2))
-        stretched = cells + cells @ symmetric
-        moved = positions + torch.einsum("ax,axy->ay", positions, symmetric[graph.crystal_index])
-        energies = network.atomic_energies(graph, moved, stretched)
-        gradient, virial = torch.autograd.grad(
-            energies.sum(), (positions, strain), materialize_grads=True
-        )
-    return energies.detach().double(), gradient, virial
-
-
 class DeviceEnergy:
     """A network as an energy function that keeps its graph on the device from call to call.
 
@@ -248,7 +228,7 @@ class DeviceEnergy:
         )
         there = there.to(self.device)
         positions, cells = there[:n], there[n:].reshape(n_b, 3, 3)
-        found = derivatives(self.network, kept.update(positions, cells), positions, cells)
+        found = tensor_derivatives(self.network, kept.update(positions, cells), positions, cells)
         flat = torch.cat([t.flatten() for t in found]).cpu().numpy()
         energies, gradient, virial = np.split(flat, [n, 4 * n])
         return Evaluation(

@@ -93,12 +93,17 @@ class Inference:
         follows : bool
             Whether these follow the volume, ℓ = (V/N)^(1/3), in ∂E/∂ε.
         """
+        with self._rooms.room(crystals.n_atoms, crystals.n_crystals) as room:
+            return self._there_and_back(room, crystals, pairs, lengths, follows)
+
+    def _there_and_back(
+        self, room: Room, crystals: Crystals, pairs: Neighbors, lengths: Floats, follows: bool
+    ) -> tuple[Floats, Floats, Floats]:
         offsets, crystal = crystals.offsets, crystals.crystal_index
         u = np.empty((pairs.n_pairs, 3), self._dtype)
         _inference.vectors(
             crystals.positions, crystals.cells, crystal, lengths, pairs.first, pairs.j, pairs.S, u
         )
-        room = self._rooms.room(crystals.n_atoms, crystals.n_crystals)
         batch = _Batch(
             [crystal[part] for part in room.parts], crystals.counts.astype(self._dtype),
             (pairs.first, np.arange(pairs.n_pairs), pairs.j), u, np.zeros_like(u),
