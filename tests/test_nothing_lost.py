@@ -14,7 +14,7 @@ from ase.build import bulk
 from safetensors.torch import load_file
 
 from ase_continuousp import TrainConfig, train
-from ase_continuousp.io.replacing import replacing
+from ase_continuousp.io.replacing import renaming, replacing
 from ase_continuousp.training import run_state, trainer
 from ase_continuousp.training.objectives.score import ScoreMatching
 from ase_continuousp.training.run_state import read_record
@@ -193,6 +193,22 @@ def test_draft_is_removed_and_the_old_file_kept(tmp_path):
         fail()
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("write", [renaming, replacing])
+def test_links_keep_pointing_and_what_is_no_file_is_written_to(tmp_path, write):
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to("real")
+    with write(tmp_path / "link") as draft:
+        draft.write_text("new")
+        assert (tmp_path / "real").read_text() == "old"
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+    (tmp_path / "nothing").symlink_to(os.devnull)
+    with write(tmp_path / "nothing") as draft:
+        draft.write_text("lost")
+    assert (tmp_path / "nothing").is_char_device()
+    assert {file.name for file in tmp_path.iterdir()} == {"real", "link", "nothing"}
 
 
 def test_bad_rows_are_skipped_or_refused(salts, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import torch
 from ase.build import bulk
 from safetensors.torch import load_file
 
-from ase_continuousp import TrainConfig, evaluate, load_model, train
+from ase_continuousp import TrainConfig, evaluate, load_model
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.io import from_atoms
 from ase_continuousp.model.conditional import AtLevels, ConditionalEnergy
@@ -21,7 +20,6 @@ from ase_continuousp.model.paper import PaperEnergy
 from ase_continuousp.neighborlist import search
 from ase_continuousp.sampling.ancestral import ancestral
 from ase_continuousp.sampling.annealing import AnnealSettings
-from ase_continuousp.starts.priors import Priors
 from ase_continuousp.training.noise import NoiseLaw
 from ase_continuousp.training.objectives.cd import ContrastiveDivergence
 from ase_continuousp.training.objectives.dsm import DenoisingScoreMatching
@@ -31,31 +29,6 @@ from tests.systems import system
 
 SMALL = {"channels": 8, "vector_channels": 4, "n_layers": 2}
 CRYSTALS = from_atoms([system(n) for n in ("rutile", "rock_salt", "perovskite", "hcp")])
-
-
-@pytest.fixture(scope="module")
-def priors(tmp_path_factory):
-    path = tmp_path_factory.mktemp("priors") / "priors.json"
-    salts = [bulk("NaCl", "rocksalt", a=a) for a in (5.4, 5.5, 5.6, 5.7)]
-    Priors.fit(from_atoms(salts), n_steps=20).save(path)
-    return path
-
-
-@pytest.fixture
-def trained(tmp_path, monkeypatch, priors):
-    """Return a function that trains on four crystals of salt into a folder of that name."""
-    monkeypatch.setenv("ASE_CONTINUOUSP_CACHE", str(tmp_path / "cache"))
-    path = tmp_path / "salts.extxyz"
-    for a in (5.4, 5.5, 5.6, 5.7):
-        bulk("NaCl", "rocksalt", a=a).write(path, append=True)
-
-    def run(config, name, val=False, **options):
-        folder = tmp_path / name
-        folder.mkdir(exist_ok=True)
-        shutil.copy(priors, folder)  # what takes longest in a short run
-        return train(config, path, folder, val=path if val else None, **options)
-
-    return run
 
 
 def gradients(network):

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-import shutil
 
 import numpy as np
 import pytest
 import torch
-from ase.build import bulk
 from safetensors.torch import load_file
 from torch import nn
 
-from ase_continuousp import TrainConfig, train
-from ase_continuousp.io import from_atoms
-from ase_continuousp.starts.priors import Priors
+from ase_continuousp import TrainConfig
 from ase_continuousp.training.precision.choice import make_precision
 from ase_continuousp.training.precision.low_adam import LowAdam
 from ase_continuousp.training.precision.mixed import Mixed
@@ -158,31 +154,6 @@ def test_the_scale_doubles_after_many_updates_and_survives_a_restart():
         assert one.scale == 2.0**16
         scaled_step(one, network, optimizer, 1e-3)
         assert one.scale == 2.0**17
-
-
-@pytest.fixture(scope="module")
-def priors(tmp_path_factory):
-    path = tmp_path_factory.mktemp("priors") / "priors.json"
-    salts = [bulk("NaCl", "rocksalt", a=a) for a in (5.4, 5.5, 5.6, 5.7)]
-    Priors.fit(from_atoms(salts), n_steps=20).save(path)
-    return path
-
-
-@pytest.fixture
-def trained(tmp_path, monkeypatch, priors):
-    """Return a function that trains on four crystals of salt into a folder of that name."""
-    monkeypatch.setenv("ASE_CONTINUOUSP_CACHE", str(tmp_path / "cache"))
-    path = tmp_path / "salts.extxyz"
-    for a in (5.4, 5.5, 5.6, 5.7):
-        bulk("NaCl", "rocksalt", a=a).write(path, append=True)
-
-    def run(config, name, val=False, **options):
-        folder = tmp_path / name
-        folder.mkdir(exist_ok=True)
-        shutil.copy(priors, folder)  # what takes longest in a short run
-        return train(config, path, folder, val=path if val else None, **options)
-
-    return run
 
 
 def weights(folder):

@@ -7,10 +7,10 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ase_continuousp.evaluation.match import STRICT_RMS
+from ase_continuousp.io.replacing import replacing
 
 
 @dataclass(frozen=True)
@@ -229,14 +229,9 @@ class Report:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the report as JSON, whole or not at all."""
-        target = Path(path)
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        try:
-            text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
-            partial.write_text(text + "\n", encoding="utf-8")
-            os.replace(partial, target)
-        finally:
-            partial.unlink(missing_ok=True)
+        text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
+        with replacing(path) as draft:
+            draft.write_text(text + "\n", encoding="utf-8")
 
     def summary(self) -> str:
         """Return the rates as a few lines of text, each with one standard error.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from ase import Atoms
 
 from ase_continuousp.io.convert import from_atoms, to_structures
+from ase_continuousp.io.replacing import replacing
 
 #: A relaxation of positions and cell, for pseudopotentials that are not too hard.
 ESPRESSO_RELAXATION: dict[str, dict[str, Any]] = {
@@ -131,8 +131,7 @@ def write_espresso_input(
         raise ValueError(f"pseudopotentials must name a file for {', '.join(missing)}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as place:
-        draft = Path(place, "espresso.pwi")
+    with replacing(folder / "espresso.pwi") as draft:
         ase.io.write(
             draft,
             atoms,
@@ -141,7 +140,6 @@ def write_espresso_input(
             pseudopotentials=files,
             kpts=k_points(atoms, spacing),
         )
-        os.replace(draft, folder / "espresso.pwi")
 
 
 def find_pseudopotentials(folder: str | os.PathLike[str], symbols: list[str]) -> dict[str, str]:

@@ -9,11 +9,44 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def renaming(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Hand out a draft that takes the place of a file when the block ends without an error.
 
-    The draft reaches the disk before it is renamed, so that even after a power cut either the old
-    file or the new one is there. After an error the old file is as it was, and no draft is left.
+    Whoever is killed leaves the old file or the new one. After an error the old file is as it was,
+    and no draft is left. The draft lies beside the file and has one fixed name, so that a kill
+    leaves at most one, which the next run overwrites. A link keeps pointing at its file; what is no
+    file (/dev/stdout, a pipe) is handed out itself.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "answer.txt")
+    ...     with renaming(path) as draft:
+    ...         _ = draft.write_text("42")
+    ...     [file.name for file in Path(folder).iterdir()], path.read_text()
+    (['answer.txt'], '42')
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path
+        return
+    target = Path(os.path.realpath(path))
+    draft = target.with_name(f".{target.name}.tmp")
+    try:
+        yield draft
+        os.replace(draft, target)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """As `renaming`, but the draft reaches the disk before it is renamed.
+
+    Then even after a power cut either the old file or the new one is there. It takes as long as
+    the disk takes: not for what is written many times a second.
 
     Examples
     --------
@@ -25,12 +58,8 @@ def replacing(path: Path) -> Iterator[Path]:
     ...     [file.name for file in Path(folder).iterdir()], path.read_text()
     (['answer.txt'], '42')
     """
-    draft = path.with_name(f".{path.name}.tmp")
-    try:
+    with renaming(path) as draft:
         yield draft
-        with draft.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        os.replace(draft, path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+        if draft.is_file():
+            with draft.open("rb+") as stream:
+                os.fsync(stream.fileno())

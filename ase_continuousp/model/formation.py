@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from ase_continuousp.io.replacing import replacing
 from ase_continuousp.model.continuous import MAX_NUMBER
 
 Floats = NDArray[np.float64]
@@ -62,9 +62,8 @@ class FormationEnergy:
             "pairs": np.stack([first, second], axis=1).astype(np.uint8),
             "couplings": self.couplings[first, second].astype(np.float32),
         }
-        temporary = folder / f".{FORMATION}.tmp"
-        save_file({k: torch.from_numpy(v) for k, v in tensors.items()}, temporary)
-        os.replace(temporary, folder / FORMATION)
+        with replacing(folder / FORMATION) as draft:
+            save_file({k: torch.from_numpy(v) for k, v in tensors.items()}, draft)
 
     @classmethod
     def load(cls, folder: Path) -> FormationEnergy:

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ase_continuousp.crystals import Crystals
+from ase_continuousp.io.replacing import replacing
 from ase_continuousp.model.continuous import ContinuousEnergy, crystal_means
 from ase_continuousp.model.pairs import Graph
 from ase_continuousp.neighborlist import search
@@ -60,8 +61,6 @@ class Judge:
 
     def save(self, path: str | os.PathLike[str], *, trained_on: str = "") -> None:
         """Write weights, matrices as 8-bit integers times a scale per row, by a rename."""
-        target = Path(path)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         tensors: dict[str, Tensor] = {}
         for name, value in self.network.named_parameters():
             tensors |= _packed(name, value.detach().cpu())
@@ -70,8 +69,8 @@ class Judge:
             "hyperparameters": json.dumps(self.network.hyperparameters),
             "trained_on": trained_on,
         }
-        save_file(tensors, temporary, metadata=about)
-        os.replace(temporary, target)
+        with replacing(path) as draft:
+            save_file(tensors, draft, metadata=about)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> Judge:

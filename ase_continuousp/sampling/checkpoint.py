@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from ase.optimize.optimize import RestartError
 
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.energy_function import Evaluation
+from ase_continuousp.io.replacing import renaming
 from ase_continuousp.sampling.state import SamplerState
 
 FORMAT = "ase-continuousp-anneal"
@@ -50,12 +50,9 @@ def state_from_dict(data: dict[str, Any]) -> SamplerState:
 
 def save(path: str | Path, data: dict[str, Any]) -> None:
     """Write a restart file so that a kill at any moment leaves the old or the new one whole."""
-    path = Path(path)
-    # One fixed name beside the file: a kill leaves at most one stray file, which is overwritten.
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "w", encoding="utf-8") as handle:
+    # After every step, a few milliseconds: too often to wait for the disk.
+    with renaming(path) as draft, draft.open("w", encoding="utf-8") as handle:
         write_json(handle, {"format": FORMAT, "version": VERSION, **data})
-    os.replace(temporary, path)
 
 
 def load(path: str | Path, settings: dict[str, Any]) -> dict[str, Any]:

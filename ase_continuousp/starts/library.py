@@ -7,20 +7,19 @@ instead of elements, and of its members only which elements stood for the labels
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from ase.geometry import cellpar_to_cell
 from numpy.typing import ArrayLike, NDArray
 
 from ase_continuousp.crystals import Crystals, offsets_of
+from ase_continuousp.io.replacing import replacing
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -150,14 +149,11 @@ class PrototypeLibrary:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the library as one compressed file, whole or not at all."""
-        target = Path(path)
         arrays = {f.name: getattr(self, f.name) for f in fields(self)}
         arrays = {name: array for name, array in arrays.items() if array is not None}
-        content = io.BytesIO()
-        np.savez_compressed(content, format=np.array(_FORMAT), **arrays)
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        partial.write_bytes(content.getvalue())
-        os.replace(partial, target)
+        # A stream: to a path numpy adds the ending .npz.
+        with replacing(path) as draft, draft.open("wb") as stream:
+            np.savez_compressed(stream, format=np.array(_FORMAT), **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> PrototypeLibrary:

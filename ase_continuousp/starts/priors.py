@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ase_continuousp.crystals import Crystals
+from ase_continuousp.io.replacing import replacing
 from ase_continuousp.starts.density import DensityModel
 from ase_continuousp.starts.shapes import ShapeModel
 
@@ -119,7 +120,6 @@ class Priors:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the priors as one JSON file, whole or not at all."""
-        target = Path(path)
         shapes = self.shapes
         content = {
             "format": _FORMAT,
@@ -132,9 +132,8 @@ class Priors:
                 "patterns": {key: [list(p) for p in v] for key, v in shapes.patterns.items()},
             },
         }
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        partial.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
-        os.replace(partial, target)
+        with replacing(path) as draft:
+            draft.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Priors:

@@ -6,13 +6,13 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ase_continuousp.crystals import Crystals
+from ase_continuousp.io.replacing import replacing
 from ase_continuousp.starts.fingerprint import fingerprints
 from ase_continuousp.starts.prototype import PrototypeStart
 
@@ -84,14 +84,13 @@ class Candidates:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything into one file, by a rename."""
-        target = Path(path)
-        temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp.npz")
         c = self.crystals
-        np.savez(
-            temporary, positions=c.positions, cells=c.cells, numbers=c.numbers, offsets=c.offsets,
-            first=self.first, distances=self.distances, is_right=self.is_right,
-        )  # fmt: skip
-        os.replace(temporary, target)
+        # A stream: to a path numpy adds the ending .npz.
+        with replacing(path) as draft, draft.open("wb") as stream:
+            np.savez(
+                stream, positions=c.positions, cells=c.cells, numbers=c.numbers, offsets=c.offsets,
+                first=self.first, distances=self.distances, is_right=self.is_right,
+            )  # fmt: skip
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Candidates:
