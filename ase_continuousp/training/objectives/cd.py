@@ -15,12 +15,10 @@ from ase_continuousp.sampling.paper import PaperSampler
 from ase_continuousp.training.batches import Part, Streams
 from ase_continuousp.training.noise import NoiseLaw
 from ase_continuousp.training.objectives.contrast import (
-    PARTS,
     Contrast,
+    Contrastive,
     add_gradient,
-    perturbed,
     resting,
-    value,
 )
 from ase_continuousp.training.objectives.negatives import random_negative
 
@@ -41,7 +39,7 @@ class Chains:
 
 
 @dataclass(frozen=True)
-class ContrastiveDivergence:
+class ContrastiveDivergence(Contrastive):
     """Lower the energy of the data and raise that of samples (Tone et al. 2025, arXiv:2502.02026).
 
     With E = U/N, one energy per crystal as in the paper::
@@ -75,8 +73,6 @@ class ContrastiveDivergence:
     regularization: float = 0.1
     law: NoiseLaw = field(default_factory=NoiseLaw)
 
-    parts = PARTS
-
     @property
     def card(self) -> dict[str, Any]:
         """The sampler of the paper, on the energy per crystal."""
@@ -89,10 +85,6 @@ class ContrastiveDivergence:
             random_negative(one.numbers, stream) for one, stream in zip(crystals, own, strict=True)
         ]
         return Chains(crystals, Crystals.concatenate(starts), own[0])
-
-    def held_out(self, crystals: Crystals, rng: np.random.Generator) -> Contrast:
-        """Return the crystals and perturbed ones."""
-        return perturbed(crystals, self.law, rng)
 
     def accumulate(
         self,
@@ -108,10 +100,6 @@ class ContrastiveDivergence:
             ends = sampler.run(MeanEnergy(energy), drawn.starts, drawn.rng).crystals
         contrast = Contrast(drawn.data, ends)
         return add_gradient(network, contrast, dtype, self.regularization, of, scale)
-
-    def loss(self, network: Any, drawn: Contrast, dtype: torch.dtype) -> tuple[float, float]:
-        """Return the terms of the loss against perturbed crystals."""
-        return value(network, drawn, dtype, self.regularization)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return nothing: every chain begins anew."""

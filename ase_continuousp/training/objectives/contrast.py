@@ -18,8 +18,6 @@ from ase_continuousp.neighborlist import search
 from ase_continuousp.training.batches import Part
 from ase_continuousp.training.noise import NoiseLaw, perturb
 
-PARTS = ("gap", "regularization")
-
 
 @dataclass(frozen=True)
 class Contrast:
@@ -35,10 +33,23 @@ class Contrast:
     negatives: Crystals
 
 
-def perturbed(crystals: Crystals, law: NoiseLaw, rng: np.random.Generator) -> Contrast:
-    """Return crystals against perturbed ones: what validation compares, without any chain."""
-    levels = law.levels(crystals.n_crystals, rng)
-    return Contrast(crystals, perturb(crystals, levels, law.strain_scale, rng).crystals)
+class Contrastive:
+    """What such objectives share: terms, and validation against perturbed crystals, no chains."""
+
+    parts = ("gap", "regularization")
+    regularization: float
+    law: NoiseLaw
+
+    def held_out(self, crystals: Crystals, rng: np.random.Generator) -> Contrast:
+        """Return the crystals and perturbed ones."""
+        levels = self.law.levels(crystals.n_crystals, rng)
+        return Contrast(crystals, perturb(crystals, levels, self.law.strain_scale, rng).crystals)
+
+    def loss(self, network: Any, drawn: Contrast, dtype: torch.dtype) -> tuple[float, float]:
+        """Return the terms of the loss against perturbed crystals, touching no parameter."""
+        with torch.no_grad():
+            gap, squares = _terms(network, drawn, dtype, None)
+        return float(gap), self.regularization * float(squares)
 
 
 @contextmanager
@@ -66,15 +77,6 @@ def add_gradient(
     gap, squares = _terms(network, contrast, dtype, of)
     ((gap + regularization * squares) * scale).backward()
     return float(gap.detach()), regularization * float(squares.detach())
-
-
-def value(
-    network: Any, contrast: Contrast, dtype: torch.dtype, regularization: float
-) -> tuple[float, float]:
-    """Return both terms without touching the parameters."""
-    with torch.no_grad():
-        gap, squares = _terms(network, contrast, dtype, None)
-    return float(gap), regularization * float(squares)
 
 
 def _terms(

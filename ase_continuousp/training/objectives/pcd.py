@@ -15,12 +15,10 @@ from ase_continuousp.sampling.schedule import Geometric
 from ase_continuousp.training.batches import Part, Streams
 from ase_continuousp.training.noise import NoiseLaw
 from ase_continuousp.training.objectives.contrast import (
-    PARTS,
     Contrast,
+    Contrastive,
     add_gradient,
-    perturbed,
     resting,
-    value,
 )
 from ase_continuousp.training.objectives.negatives import random_negative
 
@@ -43,7 +41,7 @@ class Resumed:
     rng: np.random.Generator
 
 
-class PersistentContrastiveDivergence:
+class PersistentContrastiveDivergence(Contrastive):
     """Contrastive divergence whose chains go on from one update to the next (Tieleman 2008).
 
     A buffer holds `capacity` chains (Du, Mordatch 2019, arXiv:1903.08689). An update takes the
@@ -74,8 +72,6 @@ class PersistentContrastiveDivergence:
     >>> PersistentContrastiveDivergence(capacity=64).tensors()
     {}
     """
-
-    parts = PARTS
 
     def __init__(
         self,
@@ -126,10 +122,6 @@ class PersistentContrastiveDivergence:
             places.append(place)
         return Resumed(crystals, Crystals.concatenate(chains), places, own[0])
 
-    def held_out(self, crystals: Crystals, rng: np.random.Generator) -> Contrast:
-        """Return the crystals and perturbed ones."""
-        return perturbed(crystals, self.law, rng)
-
     def accumulate(
         self,
         network: Any,
@@ -145,10 +137,6 @@ class PersistentContrastiveDivergence:
             self._buffer[place] = one
         contrast = Contrast(drawn.data, ends)
         return add_gradient(network, contrast, dtype, self.regularization, of, scale)
-
-    def loss(self, network: Any, drawn: Contrast, dtype: torch.dtype) -> tuple[float, float]:
-        """Return the terms of the loss against perturbed crystals."""
-        return value(network, drawn, dtype, self.regularization)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the buffer."""

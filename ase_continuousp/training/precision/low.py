@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
 
+from ase_continuousp.training.precision.exchange import exchanged
 from ase_continuousp.training.precision.full import BETA1
 from ase_continuousp.training.precision.low_adam import LowAdam
 from ase_continuousp.training.precision.rounding import Rounding
@@ -59,25 +59,13 @@ class Low:
             generator=self._generator,
         )
 
-    @contextmanager
-    def passing(self, network: nn.Module) -> Iterator[None]:
+    def passing(self, network: nn.Module) -> AbstractContextManager[None]:
         """Widen the weights, and take rounded gradients."""
-        kept = [(p, p.data, p.grad) for p in network.parameters()]
-        for parameter, narrow, _ in kept:
-            parameter.grad = None
-            parameter.data = narrow.float()
-        try:
-            yield
-        finally:
-            for parameter, narrow, before in kept:
-                made = parameter.grad
-                parameter.grad = None
-                parameter.data = narrow
-                if made is None:
-                    parameter.grad = before
-                    continue
-                total = made if before is None else made + before.float()
-                parameter.grad = self._rounding(total, self._generator)
+        return exchanged(network, Tensor.float, self._summed)
+
+    def _summed(self, made: Tensor, before: Tensor | None) -> Tensor:
+        total = made if before is None else made + before.float()
+        return self._rounding(total, self._generator)
 
     def step(
         self, network: nn.Module, optimizer: torch.optim.Optimizer, clip: float

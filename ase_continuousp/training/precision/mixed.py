@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
 
+from ase_continuousp.training.precision.exchange import exchanged
 from ase_continuousp.training.precision.full import adam
 
 
@@ -59,24 +59,16 @@ class Mixed:
         network.to(torch.float32)
         return adam(network, learning_rate, beta2)
 
-    @contextmanager
-    def passing(self, network: nn.Module) -> Iterator[None]:
+    def passing(self, network: nn.Module) -> AbstractContextManager[None]:
         """Put rounded weights into the network, and take rounded gradients from it."""
-        kept = [(p, p.data, p.grad) for p in network.parameters()]
-        for parameter, master, _ in kept:
-            parameter.data = master.to(self.low).float()
-            parameter.grad = None
-        try:
-            yield
-        finally:
-            for parameter, master, before in kept:
-                made = parameter.grad
-                parameter.data = master
-                if made is not None:
-                    made = made.to(self.low).float()
-                    parameter.grad = made if before is None else before.add_(made)
-                else:
-                    parameter.grad = before
+        return exchanged(network, self._rounded, self._summed)
+
+    def _rounded(self, values: Tensor) -> Tensor:
+        return values.to(self.low).float()
+
+    def _summed(self, made: Tensor, before: Tensor | None) -> Tensor:
+        rounded = self._rounded(made)
+        return rounded if before is None else before.add_(rounded)
 
     def step(
         self, network: nn.Module, optimizer: torch.optim.Optimizer, clip: float
