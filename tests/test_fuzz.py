@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzzing import Hang, Target, attack, targets, watched
+from tests.fuzz_targets import Target, targets
+from tests.fuzzing import Hang, attack, watched
 
 N_INPUTS = 60  # of each target; python -m tests.fuzzing reads 100,000
 NAMES = ("cif", "extxyz", "card", "safetensors", "priors", "formula")
