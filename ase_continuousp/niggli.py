@@ -140,7 +140,7 @@ def is_reduced(cells: ArrayLike, tolerance: float = 1e-6) -> NDArray[np.bool_]:
 
 
 def parameters(cells: ArrayLike) -> Floats:
-    """Return (A, B, C, ξ, η, ζ) of each cell, (n_crystals, 6) [Å²].
+    """Return (a·a, b·b, c·c, 2 b·c, 2 a·c, 2 a·b) of each cell, (n_crystals, 6) [Å²].
 
     Examples
     --------
