@@ -420,6 +420,7 @@ def write_bad_files() -> None:
 
 
 RELAX = ("relax", "good.extxyz", "-o", "out.db")
+METRICS = ("evaluate", "--data", "good.extxyz", "--metrics", "--reference", "good.extxyz")
 BAD = {
     "no such verb": (("guess",), "No such command"),
     "no such option": (("info", "--fast"), "No such option"),
@@ -494,6 +495,27 @@ BAD = {
     "evaluate data": (("evaluate", "--data", "none.csv"), "none.csv"),
     "evaluate no cif": (("evaluate", "--data", "text.csv"), "cif"),
     "evaluate k": (("evaluate", "--data", "good.extxyz", "-k", 0), "k must be at least 1"),
+    "reference alone": (
+        ("evaluate", "--data", "good.extxyz", "--reference", "good.extxyz"),
+        "--reference must come with --metrics",
+    ),
+    "phases alone": (
+        ("evaluate", "--data", "good.extxyz", "--metrics", "--phases", "good.extxyz"),
+        "--phases must come with --energies",
+    ),
+    "energies alone": (
+        ("evaluate", "--data", "good.extxyz", "--metrics", "--energies", "a:b"),
+        "--energies must come with --phases or --reference",
+    ),
+    "energies import": (
+        (*METRICS, "--energies", "no_such:Thing"),
+        "calculator 'no_such:Thing' cannot be imported",
+    ),
+    "no reference": (
+        ("evaluate", "--data", "good.extxyz", "--metrics", "--reference", "none.csv"),
+        "none.csv",
+    ),
+    "cutoffs": ((*METRICS, "--cutoffs", "x"), "--cutoffs must be one of mp_20, perov_5"),
     "evaluate start": (("evaluate", "--data", "good.extxyz", "--start", "x"), "start must be"),
 }
 TRAIN = ("train", "--data", "good.extxyz", "--out", "made")

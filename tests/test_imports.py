@@ -25,6 +25,7 @@ HEAVY_OR_OPTIONAL = {
     "dask",
     "distributed",
     "lightning",
+    "matminer",
     "matplotlib",
     "numba",
     "pymatgen",

@@ -27,6 +27,20 @@ def run(
     reference: Annotated[
         Path | None, typer.Option(help="Known crystals, for novelty (with --metrics).")
     ] = None,
+    energies: Annotated[
+        str | None,
+        typer.Option(help="For stability: chgnet, or module:factory of an ASE calculator."),
+    ] = None,
+    phases: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Known crystals to be stable against (with --energies); those of --reference "
+            "if not given. May be repeated."
+        ),
+    ] = None,
+    cutoffs: Annotated[
+        str, typer.Option(help="Of the coverage, as for mp_20, perov_5 or carbon_24.")
+    ] = "mp_20",
     json_file: Annotated[
         Path | None,
         typer.Option("--json", help="Write the report; with it an interrupted run can go on."),
@@ -35,13 +49,25 @@ def run(
     """Measure how often a model finds test crystals from their compositions."""
     from ase_continuousp.cli.output import check_text_file
     from ase_continuousp.evaluation.evaluate import evaluate
+    from ase_continuousp.evaluation.metrics.coverage import CUTOFFS
     from ase_continuousp.evaluation.metrics.of_report import with_metrics
+    from ase_continuousp.search.second import calculator_of
 
     check_text_file("--json", json_file)
-    if reference is not None and not metrics:
-        raise ValueError("--reference must come with --metrics")
-    if reference is not None and not reference.is_file():
-        raise FileNotFoundError(f"--reference must be an existing file: {reference}")
+    given = {"--reference": reference, "--energies": energies, "--phases": phases or None}
+    for option, value in given.items():
+        if value is not None and not metrics:
+            raise ValueError(f"{option} must come with --metrics")
+    if phases and energies is None:
+        raise ValueError("--phases must come with --energies")
+    if energies is not None and not phases and reference is None:
+        raise ValueError("--energies must come with --phases or --reference")
+    if cutoffs not in CUTOFFS:
+        raise ValueError(f"--cutoffs must be one of {', '.join(CUTOFFS)}: {cutoffs!r}")
+    for path in (*([reference] if reference else []), *(phases or [])):
+        if not path.exists():
+            raise FileNotFoundError(f"--reference and --phases must exist: {path}")
+    calculator = None if energies is None else calculator_of(energies)
     # Beside the report until it is complete: the same command goes on where it was interrupted.
     journal = None if json_file is None else json_file.with_name(f"{json_file.name}.partial")
     try:
@@ -62,7 +88,15 @@ def run(
             typer.echo(f"the same command goes on with the batches done: {journal}", err=True)
         raise
     if metrics:
-        report = with_metrics(report, data, reference=reference, progress=True)
+        report = with_metrics(
+            report,
+            data,
+            reference=reference,
+            calculator=calculator,
+            phases=phases or None,
+            cutoffs=CUTOFFS[cutoffs],
+            progress=True,
+        )
     if json_file is not None and journal is not None:
         report.save(json_file)
         journal.unlink()

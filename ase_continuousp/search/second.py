@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
@@ -14,9 +13,6 @@ from typing import Any, cast
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
-from ase.calculators.singlepoint import SinglePointCalculator
-from ase.filters import FrechetCellFilter
-from ase.optimize import LBFGS
 from tqdm import tqdm
 
 from ase_continuousp import io
@@ -24,11 +20,8 @@ from ase_continuousp.search.arguments import check_count
 from ase_continuousp.search.candidates import Candidate, SecondOpinion, has_clash, info_of
 from ase_continuousp.search.dedupe import equivalence_classes
 from ase_continuousp.search.hull import KnownPhases
+from ase_continuousp.search.relaxed import CannotCompute, relax_with
 from ase_continuousp.search.symmetry import spacegroup
-
-logger = logging.getLogger(__name__)
-
-_LARGEST_CHANGE = 3.0  # of the volume, either way; beyond, nothing of the candidate is left
 
 
 @dataclass(frozen=True)
@@ -111,27 +104,13 @@ class SecondCalculator:
 
     def _relaxed(self, one: Candidate, calculator: Any) -> tuple[Atoms, bool] | None:
         """Return the relaxed crystal and whether it converged; None if it fell apart."""
-        atoms = one.atoms.copy()
-        atoms.calc = calculator
         try:
-            run = LBFGS(cast(Any, FrechetCellFilter(atoms)), logfile=cast(Any, None))
-            converged = bool(run.run(fmax=self.fmax, steps=self.max_steps))
-            energy = float(atoms.get_potential_energy())
-            forces, stress = atoms.get_forces(), atoms.get_stress()
-        except (NotImplementedError, KeyError) as error:  # how calculators refuse elements
+            done = relax_with(one.atoms, calculator, fmax=self.fmax, max_steps=self.max_steps)
+        except CannotCompute as error:
             raise ValueError(f"refine={self.name!r} refuses {one.formula}: {error}") from error
-        except (ValueError, ArithmeticError, RuntimeError, IndexError) as error:
-            logger.info("%s lost %s: %s", self.name, one.formula, error)
-            return None
-        change = abs(np.log(atoms.get_volume() / one.atoms.get_volume()))
-        if not np.isfinite(energy) or not change < np.log(_LARGEST_CHANGE):
-            return None
-        kept = SinglePointCalculator(
-            atoms, energy=energy, free_energy=energy, forces=forces, stress=stress
-        )
-        kept.name = self.name.rpartition(":")[2].lower()
-        atoms.calc = kept
-        return atoms, converged
+        if done is not None:
+            cast(Any, done[0].calc).name = self.name.rpartition(":")[2].lower()
+        return done
 
     def _merged(
         self, candidates: Sequence[Candidate], relaxed: dict[int, tuple[Atoms, bool]]
@@ -190,7 +169,7 @@ def calculator_of(name: str) -> Any:
     """
     made = _FACTORIES.get(name, lambda: _imported(name))()
     if not isinstance(made, BaseCalculator):
-        raise TypeError(f"refine={name!r} makes no ASE calculator but a {type(made).__name__}")
+        raise TypeError(f"calculator {name!r} makes no ASE calculator but a {type(made).__name__}")
     return made
 
 
@@ -199,7 +178,7 @@ def _imported(name: str) -> Any:
     try:
         make = getattr(import_module(module), factory)
     except (ImportError, AttributeError) as error:
-        raise ImportError(f"refine={name!r} cannot be imported: {error}") from error
+        raise ImportError(f"calculator {name!r} cannot be imported: {error}") from error
     return make()
 
 
@@ -208,7 +187,7 @@ def _chgnet() -> Any:
         from chgnet.model import CHGNet
         from chgnet.model.dynamics import CHGNetCalculator
     except ImportError as error:
-        raise ImportError(f"refine='chgnet' needs CHGNet: pip install chgnet ({error})") from error
+        raise ImportError(f"CHGNet is needed: pip install chgnet ({error})") from error
     device = "cpu"  # small crystals one by one: a GPU gains nothing
     with redirect_stdout(StringIO()):  # it greets even if told not to
         return CHGNetCalculator(CHGNet.load(use_device=device, verbose=False), use_device=device)

@@ -9,15 +9,53 @@ from typing import Any
 
 import numpy as np
 from ase.data import atomic_masses
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import wasserstein_distance
 
 from ase_continuousp.crystals import Crystals
+from ase_continuousp.evaluation.metrics.coverage import CUTOFFS, Coverage, coverage
+from ase_continuousp.evaluation.metrics.fingerprints import has_matminer
 from ase_continuousp.evaluation.metrics.recall import recall
 from ase_continuousp.evaluation.metrics.validity import charge_rules, has_room, is_charge_balanced
-from ase_continuousp.evaluation.metrics.variety import by_composition, classes, is_novel
+from ase_continuousp.evaluation.metrics.variety import (
+    Composition,
+    by_composition,
+    classes,
+    is_novel,
+)
+
+Bools = NDArray[np.bool_]
 
 _GRAMS_PER_CM3 = 1.66053907  # of one dalton per cubic Ångström
+
+# What is printed, in this order. Shares have a binomial error.
+_SHARES = {
+    "charge": "charge",
+    "room": "room",
+    "valid": "valid",
+    "unique": "unique",
+    "novel": "novel",
+    "metre": "METRe",
+    "recall": "COV-R",
+    "precision": "COV-P",
+    "joint_recall": "joint COV-R",
+    "joint_precision": "joint COV-P",
+    "stable": "stable",
+    "relaxed_unique": "relaxed unique",
+    "relaxed_novel": "relaxed novel",
+    "sun": "S.U.N.",
+    "no_hull": "no hull",
+}
+_LABELS = _SHARES | {
+    "crmse": "cRMSE",
+    "density": "density",
+    "elements": "elements",
+    "energy": "energy",
+    "amsd_recall": "AMSD-R",
+    "amsd_precision": "AMSD-P",
+    "amcd_recall": "AMCD-R",
+    "amcd_precision": "AMCD-P",
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +81,15 @@ class GenerationMetrics:
         See :class:`~ase_continuousp.evaluation.metrics.Recall`.
     stable, sun : float or None
         At most 0.1 eV per atom above the hull; stable, unique and novel at once.
+    relaxed_unique, relaxed_novel : float or None
+        As unique and novel, of the crystals once relaxed, which is what sun asks for then.
+    no_hull : float or None
+        Share whose distance from the hull is not known; they count as unstable.
+    energy : float or None
+        Wasserstein distance of the energies of formation [eV per atom], valid crystals against the
+        test set.
+    coverage : Coverage or None
+        None without matminer.
     """
 
     n: int
@@ -58,6 +105,11 @@ class GenerationMetrics:
     crmse: float
     stable: float | None = None
     sun: float | None = None
+    relaxed_unique: float | None = None
+    relaxed_novel: float | None = None
+    no_hull: float | None = None
+    energy: float | None = None
+    coverage: Coverage | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, JSON-ready."""
@@ -65,13 +117,14 @@ class GenerationMetrics:
 
     def summary(self) -> str:
         """Return the metrics as lines of text, shares with one standard error."""
-        shares = ("charge", "room", "valid", "unique", "novel", "metre", "stable", "sun")
         lines = [f"metrics of {self.n} crystals, charges by {self.rules}"]
-        for name, value in self.to_dict().items():
-            if name in ("n", "rules") or value is None:
+        numbers = {**self.to_dict(), **(asdict(self.coverage) if self.coverage else {})}
+        for name, label in _LABELS.items():
+            value = numbers.get(name)
+            if value is None:
                 continue
-            text = f"{name:9s} {value:.3f}"
-            if name in shares:
+            text = f"{label:14s} {value:.3f}"
+            if name in _SHARES:
                 text += f" ± {math.sqrt(value * (1 - value) / self.n):.3f}"
             lines.append(text)
         return "\n".join(lines)
@@ -83,7 +136,10 @@ def generation_metrics(
     *,
     reference: Crystals | None = None,
     above_hull: ArrayLike | None = None,
+    relaxed: Sequence[Crystals] | None = None,
+    formation: tuple[ArrayLike, ArrayLike] | None = None,
     threshold: float = 0.1,
+    cutoffs: tuple[float, float] = CUTOFFS["mp_20"],
     progress: bool = False,
 ) -> GenerationMetrics:
     """Return the metrics of generated crystals.
@@ -102,7 +158,14 @@ def generation_metrics(
     above_hull : (n,) array, optional [eV per atom]
         Of each generated crystal, for example from
         :func:`~ase_continuousp.evaluation.metrics.hull_distances`; NaN counts as unstable.
+    relaxed : sequence of Crystals, optional
+        The generated crystals after the relaxation that `above_hull` is of.
+    formation : (found, truths), optional [eV per atom]
+        Energies of formation, for the distance of their distributions; NaN is left out.
     threshold : float [eV per atom]
+    cutoffs : (float, float)
+        Of :func:`~ase_continuousp.evaluation.metrics.coverage`, which is computed if matminer is
+        installed.
     progress : bool
 
     Raises
@@ -125,15 +188,14 @@ def generation_metrics(
     charge = np.array([is_charge_balanced(one.numbers) for one in found])
     room = np.array([has_room(one) for one in found])
     valid = charge & room
-    labels = classes(found, progress=progress)
-    is_first = labels == np.arange(len(found))
-    novel = None
-    if reference is not None:
-        novel = is_novel(found, by_composition(reference), progress=progress)
+    known_before = None if reference is None else by_composition(reference)
+    is_first, novel = _variety(found, known_before, progress)
+    at_rest = (is_first, novel) if relaxed is None else _variety(relaxed, known_before, progress)
     good = [one for one, is_valid in zip(found, valid, strict=True) if is_valid]
     known = recall(found, truths)
-    stable = None if above_hull is None else np.asarray(above_hull, np.float64) <= threshold
-    sun = None if stable is None or novel is None else float(np.mean(stable & is_first & novel))
+    hull = None if above_hull is None else np.asarray(above_hull, np.float64)
+    stable = None if hull is None else hull <= threshold
+    sun = None if stable is None or at_rest[1] is None else stable & at_rest[0] & at_rest[1]
     return GenerationMetrics(
         n=len(found),
         rules=charge_rules(),
@@ -141,14 +203,41 @@ def generation_metrics(
         room=float(room.mean()),
         valid=float(valid.mean()),
         unique=float(is_first.mean()),
-        novel=None if novel is None else float(novel.mean()),
+        novel=_share(novel),
         density=_distance([_density(c) for c in good], [_density(c) for c in truths]),
         elements=_distance([_n_elements(c) for c in good], [_n_elements(c) for c in truths]),
         metre=known.metre,
         crmse=known.crmse,
-        stable=None if stable is None else float(stable.mean()),
-        sun=sun,
+        stable=_share(stable),
+        sun=_share(sun),
+        relaxed_unique=None if relaxed is None else _share(at_rest[0]),
+        relaxed_novel=None if relaxed is None else _share(at_rest[1]),
+        no_hull=None if hull is None else _share(np.isnan(hull)),
+        energy=None if formation is None else _energy_distance(*formation, valid),
+        coverage=coverage(found, truths, cutoffs=cutoffs, progress=progress)
+        if has_matminer()
+        else None,
     )
+
+
+def _variety(
+    crystals: Sequence[Crystals],
+    known: dict[Composition, list[Crystals]] | None,
+    progress: bool,
+) -> tuple[Bools, Bools | None]:
+    """Tell which crystals are the first of their kind, and which are in no reference set."""
+    is_first = classes(crystals, progress=progress) == np.arange(len(crystals))
+    return is_first, None if known is None else is_novel(crystals, known, progress=progress)
+
+
+def _share(holds: Bools | None) -> float | None:
+    return None if holds is None else float(holds.mean())
+
+
+def _energy_distance(found: ArrayLike, truths: ArrayLike, valid: Bools) -> float | None:
+    ours, theirs = np.asarray(found, np.float64)[valid], np.asarray(truths, np.float64)
+    ours, theirs = ours[np.isfinite(ours)], theirs[np.isfinite(theirs)]
+    return _distance(ours.tolist(), theirs.tolist()) if len(theirs) else None
 
 
 def _density(crystal: Crystals) -> float:

@@ -37,13 +37,19 @@ class Recall:
 def recall(found: Sequence[Crystals], truths: Sequence[Crystals]) -> Recall:
     """Return METRe and cRMSE of generated crystals (Martirossyan et al. 2025, arXiv:2509.12178).
 
-    METRe ("match everyone to reference") asks of every reference crystal whether any generated
-    crystal of its composition matches, whichever test crystal it was generated for; a match rate
-    asks only the one in the same row, and so punishes a polymorph that was found in another row and
-    rewards nothing for finding both. cRMSE counts what was missed with the largest distance that a
-    match can have, so that it cannot fall because the hard crystals are missed:
+    METRe ("match everyone to reference") asks of every reference crystal i whether any generated
+    crystal j of its reduced composition matches, whichever test crystal it was generated for; a
+    match rate asks only the one in the same row, and so punishes a polymorph that was found in
+    another row and rewards nothing for finding both. cRMSE counts what was missed with the largest
+    distance that a match can have, so that it cannot fall because the hard crystals are missed:
 
-        cRMSE = METRe · RMSE + (1 − METRe) · stol
+        METRe = N_matched / N
+        cRMSE = (1/N) (Σ_{i matched} min_j RMS(j, i) + stol · (N − N_matched))
+
+    This is the definition of that paper as its authors write it out in a later one (OMatG-flash,
+    equations 64 to 66) and compute it in their code (``metre_rmsds`` of OMatG), with the tolerances
+    of a match rate, stol = 0.5. In their protocol a composition with several reference crystals is
+    generated as many times, which an evaluation of a whole test set does.
 
     Parameters
     ----------

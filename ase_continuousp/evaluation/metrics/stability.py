@@ -49,7 +49,10 @@ def classify_stability(
     """Return how well predictions of e_above_hull tell which crystals are stable.
 
     As Matbench Discovery has it (Riebesell et al. 2025, doi:10.1038/s42256-025-01055-1): stable
-    is what lies at most `threshold` above the hull.
+    is what lies at most `threshold` above the hull, and crystals without a prediction are called
+    unstable, as in ``stable_metrics`` of its code with its default ``fillna=True``. (On its
+    leaderboard the acceleration among the 10,000 most stable refers to the prevalence of the whole
+    set; that set is not chosen here.)
 
     Parameters
     ----------

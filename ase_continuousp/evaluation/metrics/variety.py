@@ -18,7 +18,7 @@ from ase_continuousp.io import to_structures
 logger = logging.getLogger(__name__)
 
 # Longest over shortest direction of a cell; pymatgen would search a needle for hours.
-_WORST_CELL = 1e3
+WORST_CELL = 1e3
 
 Composition = tuple[tuple[int, int], ...]
 
@@ -59,7 +59,7 @@ def are_equal(one: Crystals, other: Crystals) -> bool:
     >>> are_equal(*from_atoms(salt))
     False
     """
-    if max(np.linalg.cond(each.cells[0]) for each in (one, other)) > _WORST_CELL:
+    if max(np.linalg.cond(each.cells[0]) for each in (one, other)) > WORST_CELL:
         return False
     pair = [to_structures(each)[0] for each in (one, other)]
     try:
