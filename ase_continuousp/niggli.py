@@ -79,8 +79,7 @@ def reduce_crystals(crystals: Crystals) -> Crystals:
 
     Examples
     --------
-    >>> from ase_continuousp._krivy_gruber import reduce_all
-    from ase_continuousp.crystals import Crystals
+    >>> from ase_continuousp.crystals import Crystals
     >>> skewed = Crystals.single([[0, 0, 0]], [[2, 0, 0], [8, 3, 0], [2, 3, 4]], [84])
     >>> abs(reduce_crystals(skewed).cells[0]).tolist()
     [[2.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 4.0]]
