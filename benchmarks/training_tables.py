@@ -21,7 +21,7 @@ import torch
 from ase_continuousp import TrainConfig, evaluate, train
 from ase_continuousp.training.networks import build_network
 from ase_continuousp.training.objectives.choice import make_objective
-from ase_continuousp.training.run_state import read_state
+from ase_continuousp.training.run_state import has_state, read_state
 from ase_continuousp.training.trainer import held_out_set
 
 SHORT = {"steps": 600, "warmup": 60, "ema": 0.98, "validate_every": 200}
@@ -79,15 +79,20 @@ def run(
 ) -> None:
     files = {name: options.data / f"{name}.csv.gz" for name in ("train", "val", "test_dev")}
     row: dict[str, Any] = {"run": folder.name}
-    if not (folder / "state.safetensors").is_file():
-        arguments = (config, minutes, files["train"], files["val"], folder)
+    begun = has_state(folder)
+    # Whatever a run with a budget has left is its result; others go on where they were interrupted.
+    if not begun or (minutes is None and read_state(folder)[0]["step"] < config.steps):
+        arguments = (config, minutes, files["train"], files["val"], folder, begun)
         process = get_context("spawn").Process(target=train_for, args=arguments)
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         process.start()
         process.join()
+        if process.exitcode and minutes is None:
+            raise SystemExit(f"training ended with status {process.exitcode}: {folder}")
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        row |= {"minutes": spent / 60, "peak_mb": after.ru_maxrss / 1024}
+        if not begun:  # else it is the cost of a part
+            row |= {"minutes": spent / 60, "peak_mb": after.ru_maxrss / 1024}
     row |= summary(folder, config, files["val"])
     if options.limit:
         found = evaluate(
@@ -101,13 +106,13 @@ def run(
 
 
 def train_for(
-    config: TrainConfig, minutes: float | None, data: Path, val: Path, folder: Path
+    config: TrainConfig, minutes: float | None, data: Path, val: Path, folder: Path, resume: bool
 ) -> None:
     """Train until the end or until the time is up; the last checkpoint is what counts then."""
     if minutes is not None:
         seconds = int(60 * minutes)
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    train(config, data, folder, val=val, progress=True)
+    train(config, data, folder, val=val, resume=resume, progress=True)
 
 
 def summary(folder: Path, config: TrainConfig, val: Path) -> dict[str, Any]:
