@@ -88,6 +88,38 @@ def reduce_crystals(crystals: Crystals) -> Crystals:
     return replace(crystals, cells=reduced).wrapped()
 
 
+def straightened(crystals: Crystals, most: float = 5.0) -> Crystals:
+    """Return crystals with Niggli-reduced cells where theirs are badly skewed; no atom moves.
+
+    Parameters
+    ----------
+    crystals : Crystals
+    most : float
+        Product of the lengths of the vectors over the volume that is let pass: 1 at right angles,
+        2 at most in a reduced cell.
+
+    Returns
+    -------
+    Crystals
+        The same crystals in space, every atom where it was; the same object if no cell is skewed.
+
+    Examples
+    --------
+    >>> from ase_continuousp.crystals import Crystals
+    >>> skewed = Crystals.single([[5, 0, 0]], [[2, 0, 0], [80, 3, 0], [2, 3, 4]], [84])
+    >>> straight = straightened(skewed)
+    >>> abs(straight.cells[0]).tolist(), straight.positions.tolist()
+    ([[2.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 4.0]], [[5.0, 0.0, 0.0]])
+    """
+    spread = np.linalg.norm(crystals.cells, axis=2).prod(axis=1)
+    is_skewed = spread > most * crystals.volumes
+    if not is_skewed.any():
+        return crystals
+    cells = crystals.cells.copy()
+    cells[is_skewed] = reduce(cells[is_skewed])[0]
+    return replace(crystals, cells=cells)
+
+
 def is_reduced(cells: ArrayLike, tolerance: float = 1e-6) -> NDArray[np.bool_]:
     """Tell which cells are Niggli-reduced.
 

@@ -33,6 +33,7 @@ from ase.test.conftest import testdir  # noqa: F401  only this name: its hooks r
 from ase.test.optimize import test_nsteps as ase_nsteps
 from ase.test.optimize import test_optimizers as ase_optimizers
 
+from ase_continuousp.sampling import optimizer
 from ase_continuousp.sampling.optimizer import AnnealedLangevin
 
 COOL = {"temperature": (0.05, 1e-3), "logfile": None, "seed": 0}
@@ -70,6 +71,35 @@ class Scripted(Calculator):
 
 
 # What a run does
+
+
+def nothing(atoms, _):
+    """Energy, forces and stress that let a cell go wherever the noise takes it."""
+    return {"energy": 0.0, "forces": np.zeros((len(atoms), 3)), "stress": np.zeros(6)}
+
+
+def skew(cell):
+    return np.prod(np.linalg.norm(cell, axis=1)) / abs(np.linalg.det(cell))
+
+
+def test_a_cell_that_is_sheared_without_end_is_described_by_short_vectors(monkeypatch):
+    def ends():
+        atoms = bulk("NaCl", "rocksalt", a=5.6)
+        atoms.calc = Scripted(nothing)
+        AnnealedLangevin(
+            atoms, n_steps=60, seed=3, logfile=None, step_size=(0.05, 0.05), target_acceptance=None
+        ).run()
+        return atoms
+
+    short = ends()
+    monkeypatch.setattr(optimizer, "straightened", lambda crystals: crystals)
+    long = ends()
+    assert skew(short.cell.array) < 5.0 < skew(long.cell.array)
+    # The same chain: the same atoms in the same lattice.
+    np.testing.assert_allclose(short.positions, long.positions, atol=1e-9)
+    basis = long.cell.array @ np.linalg.inv(short.cell.array)
+    np.testing.assert_allclose(basis, np.rint(basis), atol=1e-6)
+    assert abs(np.linalg.det(basis)) == pytest.approx(1.0)
 
 
 def test_a_crystal_with_its_cell_finds_the_minimum():
@@ -589,6 +619,7 @@ import os, random, signal, sys, time
 from pathlib import Path
 from ase.calculators.emt import EMT
 from ase.io import read
+from ase_continuousp.sampling import optimizer
 from ase_continuousp.sampling.optimizer import AnnealedLangevin
 
 folder, n_kills, rng = Path(sys.argv[1]), int(sys.argv[2]), random.Random(sys.argv[3])

@@ -88,6 +88,11 @@ def coordinates_of(atoms: Atoms, *, move_cell: bool) -> Coordinates:
     return ProjectedCoordinates(StrainCoordinates(), symmetric)
 
 
+def keeps_basis(atoms: Atoms) -> bool:
+    """Tell whether a constraint holds only for the present choice of the cell's vectors."""
+    return any(isinstance(one, FixSymmetry) for one in atoms.constraints)
+
+
 def filter_coordinates(filtered: Filter, n_rows: int) -> Coordinates:
     """Return coordinates for the generalized positions of an ASE filter.
 

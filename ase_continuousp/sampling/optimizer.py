@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,10 +13,12 @@ from ase import Atoms
 from ase.filters import Filter
 from ase.optimize.optimize import DEFAULT_MAX_STEPS, Optimizer
 
-from ase_continuousp.niggli import reduce_crystals
+from ase_continuousp.crystals import Crystals
+from ase_continuousp.niggli import reduce_crystals, straightened
 from ase_continuousp.sampling import checkpoint
 from ase_continuousp.sampling.anneal_run import AnnealRun, RunOptimizable
 from ase_continuousp.sampling.ase_system import AseSystem
+from ase_continuousp.sampling.constraints import keeps_basis
 from ase_continuousp.sampling.coordinates import FlatCoordinates
 from ase_continuousp.sampling.displacement import Floats
 from ase_continuousp.sampling.paper import check_free, check_preset
@@ -50,7 +52,9 @@ class AnnealedLangevin(Optimizer):
         the acceptance is near `target_acceptance`, and kept in the second half.
     move_cell : bool
         Also strain the cell; needs a crystal, periodic in three directions, and a calculator with
-        stress. Not used when `atoms` is a filter.
+        stress. Not used when `atoms` is a filter. A cell that was sheared far is described by
+        shorter vectors of the same lattice (Niggli reduction; no atom moves, the chain does not
+        notice), except with FixSymmetry, which holds for one choice of vectors.
     seed : int, optional
         Same seed, same run. Without one, a fresh seed is drawn and shared among MPI ranks.
     restart : str or Path, optional
@@ -148,7 +152,6 @@ class AnnealedLangevin(Optimizer):
         if preset is not None:
             check_free(atoms, move_cell=move_cell)
             target_acceptance = None
-        self._describe = None if preset is None else reduce_crystals
         self._plan = AnnealPlan(
             n_steps=_count("n_steps", n_steps),
             temperature=Geometric(*positive_pair("temperature", temperature)),
@@ -168,6 +171,12 @@ class AnnealedLangevin(Optimizer):
             coordinates=None if preset is None else FlatCoordinates(),
             keep_history=self.keep_history,
         )
+        self._describe: Callable[[Crystals], Crystals] | None = None
+        if preset is not None:
+            self._describe = reduce_crystals
+        elif self._system.moves_cell and not keeps_basis(self._system.atoms):
+            # Strain by strain a cell would be sheared without end, to vectors of a kilometer.
+            self._describe = straightened
         self._settings: dict[str, Any] = {
             "n_steps": self._plan.n_steps,
             "temperature": [float(t) for t in temperature],
