@@ -27,7 +27,7 @@ def test_a_model_of_ones_own_is_trained_and_generates(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASE_CONTINUOUSP_CACHE", str(tmp_path / "cache"))
-    example = runpy.run_path(str(EXAMPLES / "05_train_your_own.py"))
+    example = runpy.run_path(str(EXAMPLES / "02_train_your_own.py"))
     rate = example["main"](["--out", str(tmp_path / "mine"), "--steps", "350"])
     assert "crystals kept out" in capsys.readouterr().out
     assert rate > 0.6

@@ -1,6 +1,6 @@
 """Train on a few hundred crystals of your own, then generate crystals with the model.
 
-    python examples/05_train_your_own.py my_crystals.extxyz --out my_model
+    python examples/02_train_your_own.py my_crystals.extxyz --out my_model
 
 Without a file it builds 200 binary crystals of four structure types. The preset "small" takes
 600 updates of 16 crystals: some 20 seconds on one core.
