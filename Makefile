@@ -33,7 +33,7 @@ define setup
 endef
 comma := ,
 
-.PHONY: help demo test lint bench test-integrations compatibility clean setup-demo setup-test setup-peers
+.PHONY: help demo test lint bench test-integrations programs compatibility clean setup-demo setup-test setup-peers
 
 help:
 	@echo "make demo               predict SrTiO3 from its formula; results in demo/"
@@ -66,17 +66,31 @@ test: lint
 # Other people's tools in an environment of their own: they are many and pin what they like. What
 # cannot be installed is named, and its tests are skipped.
 TOOLS := .venv-integrations
-# Programs of Debian, installed where that is allowed (root, apt-get).
-PROGRAMS := quantum-espresso quantum-espresso-data postgresql
-test-integrations:
-	@if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && ! dpkg -s $(PROGRAMS) > /dev/null 2>&1; then \
-		export DEBIAN_FRONTEND=noninteractive; \
-		apt-get update -qq || true; \
-		for program in $(PROGRAMS); do \
-			apt-get install -y -qq --no-install-recommends "$$program" > /dev/null \
-				|| echo "not to be had here, its tests are skipped: $$program"; \
-		done; \
-	fi
+# Programs of Debian, installed where that is allowed (root, apt-get), and named where it is not. The
+# lines of the table: Quantum ESPRESSO, PostgreSQL, a browser, and what pip builds GPAW with.
+PROGRAMS := quantum-espresso quantum-espresso-data \
+	postgresql \
+	chromium chromium-driver \
+	g++ python3-dev libxc-dev libopenblas-dev libopenmpi-dev
+
+programs:
+	@missing="$$(for program in $(PROGRAMS); do \
+		dpkg-query -W -f '$${Status}' "$$program" 2> /dev/null | grep -q 'ok installed' || echo "$$program"; \
+	done)"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then \
+		echo "not here, tests that need them are skipped: apt-get install" $$missing; \
+		exit 0; \
+	fi; \
+	echo "apt-get install" $$missing; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	apt-get update -qq || true; \
+	for program in $$missing; do \
+		apt-get install -y -qq --no-install-recommends "$$program" > /dev/null < /dev/null \
+			|| echo "not to be had here, its tests are skipped: $$program"; \
+	done
+
+test-integrations: programs
 	$(MAKE) VENV=$(TOOLS) setup-test
 	@while read -r package; do \
 		$(TOOLS)/bin/python -m pip install --disable-pip-version-check --quiet torch==2.13.0 "$$package" < /dev/null \
