@@ -9,9 +9,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import ase.db
 import numpy as np
@@ -19,9 +21,11 @@ import pytest
 from ase.cli.main import main as ase_command
 
 from ase_continuousp import predict
+from ase_continuousp.search.cluster import connect
 from ase_continuousp.search.database import SearchDatabase, check_address
 from ase_continuousp.search.executors import EnduringProcesses, as_executor
 from ase_continuousp.search.many import Tally, predict_many, read_formulas
+from ase_continuousp.search.task import Settings, search_one
 from tests.dying import die, die_once
 from tests.tiny_model import save_tiny_model
 
@@ -203,6 +207,43 @@ def test_errors_that_are_no_refusal_lose_a_formula_for_this_time(
         second = predict_many(["NaCl", "TiO"], path, model=model, executor=pool, **FEW)
     assert first == Tally(done=1, lost=1, error="TiO: MemoryError: no more")
     assert second == Tally(done=1, skipped=1)
+
+
+def test_a_machine_without_the_model_refuses_no_formula(model: Path, tmp_path: Path) -> None:
+    settings = Settings(str(model), 2, (1,), "random", None, None, True, None, 0, "cpu")
+    files = settings.files()
+    assert search_one("NaCl", settings, files).reason == ""
+    with pytest.raises(RuntimeError, match=r"priors\.json of the model folder .* is not the one"):
+        search_one("NaCl", settings, files | {"priors.json": "other"})
+    absent = replace(settings, model=str(tmp_path / "absent"))
+    with pytest.raises(RuntimeError, match=r"there is no model folder .*absent"):
+        search_one("NaCl", absent, files)
+
+
+def test_a_scheduler_that_goes_away_ends_the_run(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "found.db"
+
+    class Leaving(ThreadPoolExecutor):
+        """Does one task; others are cancelled, as the client of a dead scheduler does."""
+
+        def submit(self, *task: Any) -> Future[Any]:  # type: ignore[override]
+            if not self._threads:
+                return super().submit(*task)
+            gone: Future[Any] = Future()
+            gone.cancel()
+            return gone
+
+    with Leaving(1) as pool:
+        with pytest.raises(ConnectionError, match="is the scheduler gone"):
+            predict_many(SALTS, path, model=model, executor=pool, **FEW)
+        tally = predict_many(SALTS, path, model=model, processes=1, **FEW)
+    assert tally.done + tally.skipped == len(SALTS)
+
+
+def test_addresses_of_no_scheduler_are_refused() -> None:
+    for address in ("", "nowhere", "nothing://x:1", "tcp://127.0.0.1:1"):
+        with pytest.raises(ValueError, match=r"scheduler( must be an address|: nothing answers)"):
+            connect(address, 0.2)
 
 
 def test_what_is_no_executor_is_refused() -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
     from ase_continuousp.search.second import SecondCalculator
-
-_PATIENCE = "20s"  # for a scheduler to answer
 
 
 def run(
@@ -23,13 +21,14 @@ def run(
     scheduler: str | None,
 ) -> None:
     """Search the formulas of a file, here or on a Dask cluster; go on where it was interrupted."""
+    from ase_continuousp.search.cluster import connect
     from ase_continuousp.search.database import check_address
     from ase_continuousp.search.many import predict_many, read_formulas
 
     check_address(output)
     wanted = read_formulas(formulas)
     try:
-        with nullcontext() if scheduler is None else _client(scheduler) as client:
+        with nullcontext() if scheduler is None else connect(scheduler) as client:
             tally = predict_many(
                 wanted,
                 output,
@@ -49,16 +48,3 @@ def run(
     if tally.lost:
         typer.echo(f"first loss: {tally.error}; the same command tries again", err=True)
         raise typer.Exit(1)
-
-
-def _client(scheduler: str) -> Any:
-    try:
-        from dask.distributed import Client
-    except ImportError as error:
-        raise ImportError(
-            "--scheduler needs Dask: pip install 'ase-continuousp[search]'"
-        ) from error
-    try:
-        return cast(Any, Client)(scheduler, timeout=_PATIENCE, name="ase-continuousp")
-    except (OSError, ValueError) as error:
-        raise ValueError(f"--scheduler: nothing answers at {scheduler}: {error}") from error

@@ -19,6 +19,7 @@ from ase_continuousp import __version__
 from ase_continuousp.model.checkpoint import TrainedModel, load_model, torch_device
 from ase_continuousp.search.arguments import check_count, check_seed
 from ase_continuousp.search.bounds import Bounds
+from ase_continuousp.search.cluster import check_cluster
 from ase_continuousp.search.composition import formula_unit, parse_formula
 from ase_continuousp.search.database import SearchDatabase
 from ase_continuousp.search.executors import as_executor
@@ -112,9 +113,12 @@ def predict_many(
     Raises
     ------
     TypeError, ValueError
-        If an argument is wrong or a formula cannot be read.
+        If an argument is wrong, a formula cannot be read, or a Dask cluster has other versions or
+        another model (:func:`~ase_continuousp.search.cluster.check_cluster`).
     ImportError
         If a package is needed and not installed.
+    ConnectionError
+        If the scheduler of a cluster goes away.
 
     Examples
     --------
@@ -144,14 +148,17 @@ def predict_many(
         seed=seed,
         device=device,
     )
-    wanted = _keyed(formulas, settings)
+    files = settings.files()
+    wanted = _keyed(formulas, settings, files)
+    given = None if executor is None else as_executor(executor)
+    if given is not None and given is not executor:
+        check_cluster(executor, settings.model, files)
     with SearchDatabase(database) as results:
         done = results.done()
         left = {key: formula for key, formula in wanted.items() if key not in done}
         skipped = len(wanted) - len(left)
         counts = {"done": 0, "refused": 0, "lost": 0}
         first_error = ""
-        given = None if executor is None else as_executor(executor)
         pool_of = worker_processes(processes) if given is None else nullcontext(given)
         in_flight = _IN_FLIGHT if given is not None else _PER_PROCESS * processes
         bar = tqdm(
@@ -162,7 +169,7 @@ def predict_many(
             disable=not progress,
         )
         with bar, pool_of as pool:
-            for key, outcome in _outcomes(left, settings, pool, in_flight):
+            for key, outcome in _outcomes(left, settings, files, pool, in_flight):
                 if outcome is None:
                     results.flush(only_if_due=True)
                     continue
@@ -211,11 +218,12 @@ def read_formulas(path: str | os.PathLike[str]) -> list[str]:
     return formulas
 
 
-def _keyed(formulas: Iterable[str | Atoms], settings: Settings) -> dict[str, str]:
+def _keyed(
+    formulas: Iterable[str | Atoms], settings: Settings, files: Mapping[str, str]
+) -> dict[str, str]:
     """Return the reduced formulas by the keys of their searches, in the order given."""
     if isinstance(formulas, str | Atoms):
         formulas = [formulas]
-    files = settings.files()
     wanted = {}
     for formula in formulas:
         unit, _ = formula_unit(parse_formula(formula))
@@ -225,12 +233,16 @@ def _keyed(formulas: Iterable[str | Atoms], settings: Settings) -> dict[str, str
 
 
 def _outcomes(
-    left: Mapping[str, str], settings: Settings, pool: Executor | None, in_flight: int
+    left: Mapping[str, str],
+    settings: Settings,
+    files: Mapping[str, str],
+    pool: Executor | None,
+    in_flight: int,
 ) -> Iterator[tuple[str, Outcome | BaseException | None]]:
     """Yield outcomes or errors as they come, and None now and then while there is none."""
     if pool is None:
         for key, formula in left.items():
-            yield key, search_one(formula, settings)
+            yield key, search_one(formula, settings, files)
         return
     ended: SimpleQueue[tuple[str, Future[Outcome]]] = SimpleQueue()
     waiting = iter(left.items())
@@ -243,7 +255,7 @@ def _outcomes(
             except StopIteration:
                 is_empty = True
                 break
-            future = pool.submit(search_one, formula, settings)
+            future = pool.submit(search_one, formula, settings, files)
             future.add_done_callback(lambda done, key=key: ended.put((key, done)))  # type: ignore[misc]
             n_running += 1
         if not n_running:
@@ -254,6 +266,11 @@ def _outcomes(
             yield "", None
             continue
         n_running -= 1
+        if future.cancelled():  # not by us
+            raise ConnectionError(
+                "executor: its tasks were cancelled, is the scheduler gone? What is done is in the "
+                "database; the same call goes on with what is left"
+            )
         error = future.exception()
         yield key, future.result() if error is None else error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -54,11 +55,7 @@ class Settings:
 
     def files(self) -> dict[str, str]:
         """Return the hashes of the files of the model folder: all of them make the results."""
-        return {
-            file.name: hashlib.sha256(file.read_bytes()).hexdigest()[:16]
-            for file in sorted(Path(self.model).iterdir())
-            if file.is_file()
-        }
+        return _files(self.model)
 
 
 @dataclass(frozen=True)
@@ -98,13 +95,44 @@ def search_key(unit: ArrayLike, settings: Settings, files: Mapping[str, str]) ->
     return f"s{digest[:20]}"  # a number to be stored as text would be refused
 
 
-def search_one(formula: str, settings: Settings) -> Outcome:
-    """Search the crystals of a formula; a function of its own, so that workers find it."""
+def check_files(folder: str, files: Mapping[str, str]) -> str:
+    """Return what is wrong with a model folder of this machine, nothing if it holds these files.
+
+    Parameters
+    ----------
+    folder : str
+    files : mapping from name to hash
+        As of :meth:`Settings.files`.
+
+    Examples
+    --------
+    >>> check_files("no/such/folder", {})
+    'there is no model folder no/such/folder'
+    """
+    if not Path(folder).is_dir():
+        return f"there is no model folder {folder}"
+    found = _files(folder)
+    for name in sorted({*files, *found}):
+        if files.get(name) != found.get(name):
+            return f"{name} of the model folder {folder} is not the one of this search"
+    return ""
+
+
+def search_one(formula: str, settings: Settings, files: Mapping[str, str]) -> Outcome:
+    """Search the crystals of a formula; a function of its own, so that workers find it.
+
+    Raises
+    ------
+    RuntimeError
+        If the model folder of this machine does not hold these files.
+    """
     began = time.perf_counter()
+    # Before what may refuse the formula: a machine without the model is no fault of the formula.
+    model = _model(settings.model, tuple(sorted(files.items())))
     try:
         found = predict(
             formula,
-            model=_model(settings.model),
+            model=model,
             n_samples=settings.n_samples,
             formula_units=settings.formula_units,
             start=settings.start,
@@ -123,5 +151,16 @@ def search_one(formula: str, settings: Settings) -> Outcome:
 
 
 @lru_cache(maxsize=2)
-def _model(path: str) -> TrainedModel:
-    return load_model(path)
+def _model(folder: str, files: tuple[tuple[str, str], ...]) -> TrainedModel:
+    problem = check_files(folder, dict(files))
+    if problem:
+        raise RuntimeError(f"{socket.gethostname()}: {problem}")
+    return load_model(folder)
+
+
+def _files(folder: str) -> dict[str, str]:
+    return {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+        for file in sorted(Path(folder).iterdir())
+        if file.is_file()
+    }
