@@ -37,6 +37,17 @@ def test_vasp(atoms: Atoms, tmp_path: Path) -> None:
     assert np.prod(Kpoints.from_file(tmp_path / "new" / "KPOINTS").kpts[0]) > 1
 
 
+def test_each_element_is_named_once(tmp_path: Path) -> None:
+    mixed = perovskite()[[2, 0, 3, 1, 4]].repeat((1, 1, 2))  # O Sr O Ti O, twice
+    write_vasp_input(tmp_path, mixed)
+    poscar = (tmp_path / "POSCAR").read_text().splitlines()
+    assert sorted(poscar[5].split()) == ["O", "Sr", "Ti"]
+    assert dict(zip(poscar[5].split(), poscar[6].split(), strict=True)) == {
+        "Sr": "2", "Ti": "2", "O": "6"
+    }  # fmt: skip
+    assert same(mixed, ase.io.read(tmp_path / "POSCAR", format="vasp"))
+
+
 def test_other_input_sets(tmp_path: Path) -> None:
     write_vasp_input(tmp_path, bulk("Si"), input_set="MPStaticSet")
     assert Incar.from_file(tmp_path / "INCAR")["NSW"] == 0
