@@ -63,10 +63,13 @@ best.write("best.cif")
     ),
     (
         "Hand over to DFT",
-        "Results are ASE Atoms, so every writer of ASE takes them; here a POSCAR for VASP.",
+        (
+            "Results are ASE Atoms, so every writer of ASE takes them; here a POSCAR for VASP, "
+            "each element in one block (`sort=True`)."
+        ),
         """python -c '
 from ase.io import read
-read("relaxed.cif").write("POSCAR", format="vasp", direct=True)
+read("relaxed.cif").write("POSCAR", format="vasp", direct=True, sort=True)
 print(open("POSCAR").read(), end="")
 '""",
     ),
