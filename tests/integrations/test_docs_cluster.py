@@ -103,4 +103,4 @@ def test_the_job_script_of_the_page(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert {"#SBATCH --cpus-per-task=32", "#SBATCH --mem=120G", "#SBATCH --requeue"} <= set(lines)
-    assert re.search(r"--nthreads 1 --memory-limit \S+ --nworkers 32", lines[-1])
+    assert re.search(r"--nthreads 1 --memory-limit \S+ --nworkers 32 ", done.stdout)
