@@ -115,7 +115,7 @@ def take_picture(page: Path) -> None:
     if browser is None:
         print("no Chromium here: the picture stays as it is")
         return
-    options = [*BROWSER, f"--user-data-dir={page.parent / 'profile'}"]
+    options = [*BROWSER.split(), f"--user-data-dir={page.parent / 'profile'}"]
     shot = page.with_suffix(".png")
     subprocess.run(
         [browser, *options, f"--screenshot={shot}", page.as_uri()], check=True, capture_output=True
