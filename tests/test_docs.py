@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,10 @@ def test_every_item_of_the_checklist_has_a_test(page: str, items: set[int]) -> N
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     found = {int(n) for n in re.findall(r"^\| (\d+) \|.*`tests/\w+\.py::\w+`", text, re.M)}
     assert found == items
+
+
+def test_the_page_of_commands_is_that_of_the_command_line() -> None:
+    made = runpy.run_path(str(ROOT / "docs" / "commands.py"))["page"]()
+    assert (ROOT / "docs" / "commands.md").read_text(encoding="utf-8") == made
+    for option in ("`--fix-cell`", "`--chain-steps`", "`-n`, `--number`"):
+        assert option in made
