@@ -25,6 +25,7 @@ from ase_continuousp.training.objectives.cd import ContrastiveDivergence
 from ase_continuousp.training.objectives.dsm import DenoisingScoreMatching
 from ase_continuousp.training.objectives.negatives import random_negative
 from ase_continuousp.training.objectives.pcd import PersistentContrastiveDivergence
+from ase_continuousp.training.objectives.score import ScoreMatching
 from tests.systems import system
 
 SMALL = {"channels": 8, "vector_channels": 4, "n_layers": 2}
@@ -257,3 +258,15 @@ def test_an_option_that_an_objective_does_not_have_is_named(trained):
     config = TrainConfig(objective="dsm", objective_options={"chain_steps": 3})
     with pytest.raises(ValueError, match=r"objective_options: of 'dsm': .*chain_steps"):
         trained(config, "out")
+
+
+@pytest.mark.parametrize("saturation", [0.02, 0.1, 0.3])
+def test_the_quench_fits_the_funnel_that_was_trained(saturation: float) -> None:
+    """From near its bottom a first step goes most of the way and not beyond, however narrow."""
+    objective = ScoreMatching(saturation=saturation)
+    settings = AnnealSettings(**objective.card.get("anneal", {}))
+    away = np.array([1e-3, 0.1, 1.0]) * saturation
+    left = away - settings.quench_step * objective.target(away)
+    assert (left > 0).all()
+    assert left[0] < 0.25 * away[0]
+    assert settings.saturation == saturation

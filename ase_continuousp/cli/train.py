@@ -21,7 +21,10 @@ def run(
     out: Annotated[Path, typer.Option("--out", help="Model folder.")],
     val: Annotated[Path | None, typer.Option(help="Validation file; its loss is logged.")] = None,
     preset: Annotated[
-        str, typer.Option(help="perov5, mp20, mp20-grown, mpts52, carbon24, small or paper.")
+        str,
+        typer.Option(
+            help="perov5, perov5-sharp, mp20, mp20-grown, mpts52, carbon24, small, paper."
+        ),
     ] = "mp20",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
     start_from: Annotated[
