@@ -123,3 +123,8 @@ def test_volumes_far_from_the_expected_one_are_outliers(model: Path) -> None:
     ):
         atoms = perovskite(length=float(np.cbrt(5 * expected * np.exp(errors * spread))))
         assert is_volume_outlier(from_atoms(atoms), priors) == is_outlier
+
+
+def test_bounds_that_are_none_are_refused_by_name(model: Path) -> None:
+    with pytest.raises(TypeError, match=r"bounds must be Bounds or None: \(1, 2\)"):
+        predict("NaCl", model=model, n_samples=1, bounds=(1, 2))  # type: ignore[arg-type]

@@ -428,7 +428,14 @@ BAD = {
     "no formula given": (("predict",), "predict takes a formula or --formulas FILE"),
     "two formulas": (("predict", "NaCl", "--formulas", "text.csv"), "and not both"),
     "bad list": (("predict", "--formulas", "text.csv", "-o", "a.db"), "line 1 of text.csv"),
-    "no list": (("predict", "--formulas", "none.txt", "-o", "a.db"), "none.txt"),
+    "no list": (
+        ("predict", "--formulas", "none.txt", "-o", "a.db"),
+        "formulas must be an existing fi",
+    ),
+    "list is folder": (
+        ("predict", "--formulas", "folder.cif", "-o", "a.db"),
+        "formulas must be an existing file: folder.cif",
+    ),
     "list without output": (("predict", "--formulas", "text.csv"), "--formulas needs -o FILE.db"),
     "list to CIF": (("predict", "--formulas", "text.csv", "-o", "a.cif"), "must be FILE.db"),
     "scheduler alone": (("predict", "NaCl", "--scheduler", "x:1"), "--scheduler is for --formulas"),
@@ -441,6 +448,10 @@ BAD = {
     "refine import": (("predict", "NaCl", "--refine", "no_such:Thing"), "cannot be imported"),
     "lengths": (("predict", "NaCl", "--lengths", "3"), "--lengths must be two numbers such as 3,8"),
     "angles": (("predict", "NaCl", "--angles", "120,60"), "angles must be positive and in asc"),
+    "straight angle": (
+        ("predict", "NaCl", "--angles", "60,180"),
+        "angles must be less than 180 degrees: (60.0, 180.0)",
+    ),
     "volume": (("predict", "NaCl", "--volume", "0,9"), "volume_per_atom must be positive"),
     "inputs code": (("inputs", "good.extxyz", "--code", "x", "-o", "a"), "must be vasp or espres"),
     "number expected": (("predict", "NaCl", "-n", "many"), "valid integer"),
@@ -454,7 +465,7 @@ BAD = {
     "bad second": (("relax", "second.extxyz", "-o", "out.cif"), "structure 1 of second.extxyz"),
     "open direction": (("relax", "slab.extxyz", "-o", "out.cif"), "3-D periodic"),
     "no volume": (("relax", "flat.traj", "-o", "out.cif"), "volume > 0"),
-    "unknown format": (("relax", "good.extxyz", "-o", "out.xyz2"), "must end in one of .cif"),
+    "unknown format": (("relax", "good.extxyz", "-o", "out.xyz2"), "--output must end in one of"),
     "no such folder": (("relax", "good.extxyz", "-o", "no/out.cif"), "existing folder"),
     "output is folder": (("relax", "good.extxyz", "-o", "folder.cif"), "must not be a folder"),
     "fmax": ((*RELAX, "--fmax", 0), "fmax must be positive: 0.0"),
@@ -472,7 +483,23 @@ BAD = {
     "anneal element": (("anneal", "uranium.extxyz", "-o", "a.db"), "not trained on U"),
     "anneal folder": (
         ("anneal", "good.extxyz", "-o", "a.db", "--trajectory", "no/a.traj"),
-        "existing folder",
+        "--trajectory must lie in an existing folder: no/a.traj",
+    ),
+    "trajectory is folder": (
+        ("anneal", "good.extxyz", "-o", "a.db", "--trajectory", "folder.cif"),
+        "--trajectory must not be a folder: folder.cif",
+    ),
+    "restart is folder": (
+        ("anneal", "good.extxyz", "-o", "a.db", "--restart", "folder.cif"),
+        "--restart must not be a folder: folder.cif",
+    ),
+    "inputs into file": (
+        ("inputs", "good.extxyz", "--code", "vasp", "-o", "text.csv"),
+        "--output must be a folder: text.csv",
+    ),
+    "pseudopotentials": (
+        ("inputs", "good.extxyz", "--code", "espresso", "-o", "a", "--pseudopotentials", "none"),
+        "pseudopotentials must be an existing folder: none",
     ),
     "no formula": (("predict", "Xx3"), "Xx"),
     "empty formula": (("predict", ""), "formula"),
@@ -548,6 +575,25 @@ def test_bad_input_ends_in_one_line_and_no_file(run: Run, model: str, case: str)
     assert line.startswith("ase-continuousp: error: ")
     assert message in line
     assert files() == before
+
+
+@pytest.mark.parametrize("option", ["-o", "--json", "--html"])
+def test_folder_that_takes_no_file_is_said_before_the_search(
+    run: Run, model: str, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    # An administrator, whom no permission stops, runs tests too: the system's answer is replaced.
+    monkeypatch.setattr("os.access", lambda _path, _mode: False)
+    done = run(*PREDICT, "--model", model, option, "out.cif")
+    assert (done.status, done.out, files()) == (2, "", [])
+    [line] = done.err.strip().splitlines()
+    name = "--output" if option == "-o" else option
+    assert line.endswith(f"{name} must lie in a folder that can be written to: out.cif")
+
+
+def test_package_runs_as_a_module() -> None:
+    command = [sys.executable, "-m", "ase_continuousp", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"ase-continuousp {__version__}\n"
 
 
 def test_damaged_model_ends_in_one_line(run: Run, tmp_path: Path) -> None:

@@ -34,12 +34,12 @@ def run(
 
     from ase_continuousp import io
     from ase_continuousp.calculator import ContinuouSPCalculator
+    from ase_continuousp.cli.output import check_file
     from ase_continuousp.sampling.optimizer import AnnealedLangevin
 
-    io.check_writable(output)
-    for path in (restart, trajectory):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise FileNotFoundError(f"path must lie in an existing folder: {path}")
+    io.check_writable(output, "--output")
+    check_file("--restart", restart)
+    check_file("--trajectory", trajectory)
     atoms = io.read_atoms(source)[0]
     atoms.calc = ContinuouSPCalculator(model, device=device)
     atoms.get_potential_energy()  # bad input is told before the progress bar begins

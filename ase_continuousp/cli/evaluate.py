@@ -47,13 +47,13 @@ def run(
     ] = None,
 ) -> None:
     """Measure how often a model finds test crystals from their compositions."""
-    from ase_continuousp.cli.output import check_text_file
+    from ase_continuousp.cli.output import check_file
     from ase_continuousp.evaluation.evaluate import evaluate
     from ase_continuousp.evaluation.metrics.coverage import CUTOFFS
     from ase_continuousp.evaluation.metrics.of_report import with_metrics
     from ase_continuousp.search.second import calculator_of
 
-    check_text_file("--json", json_file)
+    check_file("--json", json_file)
     given = {"--reference": reference, "--energies": energies, "--phases": phases or None}
     for option, value in given.items():
         if value is not None and not metrics:

@@ -30,6 +30,8 @@ def run(
         raise ValueError(f"--code must be vasp or espresso: {code!r}")
     if not output.absolute().parent.is_dir():
         raise FileNotFoundError(f"--output must lie in an existing folder: {output}")
+    if output.exists() and not output.is_dir():
+        raise NotADirectoryError(f"--output must be a folder: {output}")
     images = io.read_atoms(source, f":{top}")
     for number, atoms in enumerate(images, start=1):
         folder = output / f"{number:02d}-{atoms.get_chemical_formula('metal')}"

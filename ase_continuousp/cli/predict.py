@@ -116,7 +116,7 @@ def _search(
     json_file: Path | None,
 ) -> None:
     from ase_continuousp import io, page
-    from ase_continuousp.cli.output import check_text_file, write_text
+    from ase_continuousp.cli.output import check_file, write_text
     from ase_continuousp.plot import check_matplotlib
     from ase_continuousp.search.candidates import Candidate, write_candidates
     from ase_continuousp.search.predict import predict
@@ -124,9 +124,9 @@ def _search(
     from ase_continuousp.search.table import format_table
 
     if output is not None:
-        io.check_writable(output)
-    check_text_file("--json", json_file)
-    check_text_file("--html", html)
+        io.check_writable(output, "--output")
+    check_file("--json", json_file)
+    check_file("--html", html)
     if html is not None:
         check_matplotlib()
     if second is not None:

@@ -35,7 +35,7 @@ def run(
     from ase_continuousp import io
     from ase_continuousp.calculator import ContinuouSPCalculator
 
-    io.check_writable(output)
+    io.check_writable(output, "--output")
     structures = io.read_atoms(source)
     calculator = ContinuouSPCalculator(model, dtype="float64")
     for n, atoms in enumerate(structures):

@@ -17,6 +17,7 @@ from ase.io.formats import string2index
 
 from ase_continuousp.io.cif import atoms_of_cif, write_cif_file
 from ase_continuousp.io.extxyz import check_extxyz
+from ase_continuousp.io.replacing import check_place
 
 Index = int | str | slice
 
@@ -120,13 +121,21 @@ def write_atoms(path: str | os.PathLike[str], atoms: Atoms | Sequence[Atoms]) ->
         os.replace(draft, target)
 
 
-def check_writable(path: str | os.PathLike[str]) -> Path:
+def check_writable(path: str | os.PathLike[str], name: str = "path") -> Path:
     """Return the path if `write_atoms` can write there; callers ask before long work.
+
+    Parameters
+    ----------
+    path : str or path
+    name : str
+        What messages call the argument.
 
     Raises
     ------
     FileNotFoundError
         If the folder does not exist.
+    PermissionError
+        If nothing may be written to the folder.
     ValueError
         If the ending is none that can be written.
 
@@ -138,11 +147,8 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     """
     path = Path(path)
     if path.suffix.lower() not in _WRITERS:
-        raise ValueError(f"path must end in one of {', '.join(_WRITERS)}: got {str(path)!r}")
-    if path.is_dir():
-        raise ValueError(f"path must not be a folder: {path}")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"path must lie in an existing folder: {path}")
+        raise ValueError(f"{name} must end in one of {', '.join(_WRITERS)}: got {str(path)!r}")
+    check_place(name, path)
     return path
 
 

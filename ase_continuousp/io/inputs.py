@@ -100,6 +100,8 @@ def write_espresso_input(
 
     Raises
     ------
+    NotADirectoryError
+        If there is no folder of pseudopotentials where one is said to be.
     ValueError
         If an element has no pseudopotential or a folder several, or the spacing is not positive.
 
@@ -147,9 +149,13 @@ def find_pseudopotentials(folder: str | os.PathLike[str], symbols: list[str]) ->
 
     Raises
     ------
+    NotADirectoryError
+        If there is no such folder.
     ValueError
         If there is none for an element, or more than one.
     """
+    if not Path(folder).is_dir():
+        raise NotADirectoryError(f"pseudopotentials must be an existing folder: {folder}")
     names = sorted(path.name for path in Path(folder).iterdir() if path.is_file())
     files = {}
     for symbol in symbols:

@@ -8,6 +8,44 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def check_place(name: str, path: str | os.PathLike[str]) -> None:
+    """Raise unless a file can be written there; callers ask before long work.
+
+    Parameters
+    ----------
+    name : str
+        What messages call the path.
+    path : str or path
+
+    Raises
+    ------
+    ValueError
+        If it is a folder.
+    FileNotFoundError
+        If its folder does not exist.
+    PermissionError
+        If nothing may be written to its folder.
+
+    Examples
+    --------
+    >>> check_place("--json", "report.json")
+    >>> check_place("--json", "/")
+    Traceback (most recent call last):
+    ...
+    ValueError: --json must not be a folder: /
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{name} must not be a folder: {path}")
+    if path.exists() and not path.is_file():
+        return  # /dev/stdout, a pipe: no draft lies beside it
+    folder = Path(os.path.realpath(path)).parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{name} must lie in an existing folder: {path}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"{name} must lie in a folder that can be written to: {path}")
+
+
 @contextmanager
 def renaming(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Hand out a draft that takes the place of a file when the block ends without an error.

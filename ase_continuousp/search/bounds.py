@@ -15,6 +15,7 @@ from ase_continuousp.starts import StartCrystal
 
 Range = tuple[float, float]
 
+_STRAIGHT = 180.0  # [degrees]
 _ROUNDS = 20  # of drawing starts until enough of them lie within the bounds
 _ALL = 10_000  # more than are ever offered
 _ROUNDING = 1e-6  # [Å, degrees] by which a cell may be beyond
@@ -38,7 +39,8 @@ class Bounds:
     Raises
     ------
     ValueError
-        If a pair is none, not positive or not in ascending order.
+        If a pair is none, not positive or not in ascending order, or an angle is 180 degrees or
+        more.
 
     Examples
     --------
@@ -65,6 +67,8 @@ class Bounds:
                 raise ValueError(f"{name} must be two numbers, low and high: {given!r}") from None
             if not (0.0 < low <= high and isfinite(high)):
                 raise ValueError(f"{name} must be positive and in ascending order: {given!r}")
+            if name == "angles" and high >= _STRAIGHT:
+                raise ValueError(f"angles must be less than 180 degrees: {given!r}")
             object.__setattr__(self, name, (low, high))
 
     def hold(self, crystal: Crystals) -> bool:

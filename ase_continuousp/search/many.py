@@ -190,6 +190,8 @@ def read_formulas(path: str | os.PathLike[str]) -> list[str]:
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     ValueError
         If a line cannot be read as a formula, or there is none.
 
@@ -203,6 +205,8 @@ def read_formulas(path: str | os.PathLike[str]) -> list[str]:
     ['MgO', 'SrTiO3']
     """
     formulas = []
+    if not Path(path).exists() or Path(path).is_dir():  # pipes are welcome
+        raise FileNotFoundError(f"formulas must be an existing file: {path}")
     lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):
         text = line.split("#")[0].strip()

@@ -175,6 +175,8 @@ def sources_of_model(
 
     Raises
     ------
+    TypeError
+        If the bounds are none.
     ValueError
         If the kind or the space group is unknown, or the model has no priors or no prototypes
         though they are needed.
@@ -183,6 +185,8 @@ def sources_of_model(
     """
     if kind not in KINDS:
         raise ValueError(f"start must be one of {', '.join(KINDS)}: {kind!r}")
+    if bounds is not None and not isinstance(bounds, Bounds):
+        raise TypeError(f"bounds must be Bounds or None: {bounds!r}")
     group = None if spacegroup is None else spacegroup_number(spacegroup)
     priors = read_priors(path) if priors is None else priors
     starts: dict[str, Start] = {}
