@@ -142,6 +142,11 @@ class ContinuouSPCalculator(Calculator):
             If there is no such parameter.
         TypeError, ValueError
             As on construction.
+
+        Examples
+        --------
+        >>> sorted(ContinuouSPCalculator("mp20").set(dtype="float64"))
+        ['dtype']
         """
         unknown = set(kwargs) - set(self.default_parameters)
         if unknown:
@@ -196,7 +201,29 @@ class ContinuouSPCalculator(Calculator):
         properties: list[str] | None = None,
         system_changes: list[str] = all_changes,
     ) -> None:
-        """Compute all properties at once; ASE asks for them one by one and finds them cached."""
+        """Compute all properties at once; ASE asks for them one by one and finds them cached.
+
+        Parameters
+        ----------
+        atoms : Atoms, optional
+            Those of the last call if not given.
+        properties, system_changes : list of str
+            Taken as ASE hands them over: everything is computed each time.
+
+        Raises
+        ------
+        ValueError
+            If there are no atoms, an element is unknown to the model, positions or cell are not
+            finite, or the cell is flat or open and no `length` is given.
+
+        Examples
+        --------
+        >>> from ase.build import bulk
+        >>> calculator = ContinuouSPCalculator("mp20")
+        >>> calculator.calculate(bulk("NaCl", "rocksalt", a=5.6))
+        >>> calculator.results["forces"].shape, calculator.results["stress"].shape
+        ((2, 3), (6,))
+        """
         self.results = {}  # whatever fails below must not leave those of other atoms
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         if self.atoms is None:

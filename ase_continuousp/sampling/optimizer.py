@@ -204,7 +204,7 @@ class AnnealedLangevin(Optimizer):
 
     @property
     def best_energy(self) -> float:
-        """Lowest energy seen, the first structure included."""
+        """Lowest energy seen [eV of the calculator], the first structure included."""
         return self._run.best[0]
 
     @property
@@ -222,7 +222,7 @@ class AnnealedLangevin(Optimizer):
 
     @property
     def temperature(self) -> float:
-        """Temperature of the next step of the schedule."""
+        """Temperature of the next step of the schedule, in units of the energy."""
         return self._plan.temperature_at(self._run.n_done)
 
     @property
@@ -263,6 +263,20 @@ class AnnealedLangevin(Optimizer):
             See the notes of the class.
         steps : int
             Most steps to do.
+
+        Returns
+        -------
+        iterator of bool
+
+        Examples
+        --------
+        >>> from ase.build import bulk
+        >>> from ase_continuousp import AnnealedLangevin, ContinuouSPCalculator
+        >>> atoms = bulk("NaCl", "rocksalt", a=5.9)
+        >>> atoms.calc = ContinuouSPCalculator("mp20")
+        >>> search = AnnealedLangevin(atoms, n_steps=3, seed=0, logfile=None)
+        >>> list(search.irun())
+        [False, False, False, True]
         """
         self.fmax = fmax  # type: ignore[assignment]
         self.max_steps = self.nsteps + steps
@@ -273,10 +287,27 @@ class AnnealedLangevin(Optimizer):
     ) -> bool:
         """Run until the schedule is done and forces are below `fmax`, or for `steps` steps.
 
+        Parameters
+        ----------
+        fmax : float, optional
+            See the notes of the class.
+        steps : int
+            Most steps to do.
+
         Returns
         -------
         bool
             Whether the run is done.
+
+        Examples
+        --------
+        >>> from ase.build import bulk
+        >>> from ase_continuousp import AnnealedLangevin, ContinuouSPCalculator
+        >>> atoms = bulk("NaCl", "rocksalt", a=5.9)
+        >>> atoms.calc = ContinuouSPCalculator("mp20")
+        >>> search = AnnealedLangevin(atoms, n_steps=3, seed=0, logfile=None)
+        >>> search.run(steps=2), search.run(), search.nsteps
+        (False, True, 3)
         """
         return deque(self.irun(fmax=fmax, steps=steps), maxlen=1).pop()
 

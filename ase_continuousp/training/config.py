@@ -125,6 +125,11 @@ class TrainConfig:
         ------
         ValueError
             If there is no such preset; the message lists them.
+
+        Examples
+        --------
+        >>> TrainConfig.preset("perov5", batch_size=8).batch_size
+        8
         """
         if name not in PRESETS:
             raise ValueError(f"preset must be one of {sorted(PRESETS)}: {name!r}")
