@@ -444,6 +444,10 @@ BAD = {
         ("predict", "NaCl", "--refine", "ase.calculators.emt:EMT", "--entries", "text.csv"),
         "entries must be a JSON list of pymatgen entries",
     ),
+    "no entries": (
+        ("predict", "NaCl", "--refine", "ase.calculators.emt:EMT", "--entries", "none.json"),
+        "entries must be a file that can be read: none.json",
+    ),
     "refine": (("predict", "NaCl", "--refine", "vasp"), "refine must be chgnet or an import path"),
     "refine import": (("predict", "NaCl", "--refine", "no_such:Thing"), "cannot be imported"),
     "lengths": (("predict", "NaCl", "--lengths", "3"), "--lengths must be two numbers such as 3,8"),

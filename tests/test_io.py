@@ -448,3 +448,11 @@ def test_cif_of_supercell_holds_every_atom(tmp_path: Path) -> None:
     io.write_atoms(tmp_path / "big.cif", big)
     [found] = io.read_atoms(tmp_path / "big.cif")
     assert found.numbers.tolist() == big.numbers.tolist()
+
+
+@pytest.mark.parametrize("text", ["loop_\n_atom_site_label\n", "data_x\nloop_\n", "data_x\n_a '"])
+def test_broken_syntax_of_a_cif_is_said_in_words(text: str) -> None:
+    with pytest.raises(ValueError, match="must be a CIF") as caught:
+        io.from_cif_text(text)
+    assert "Error" not in str(caught.value)
+    assert "empty list" not in str(caught.value)

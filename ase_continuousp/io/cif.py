@@ -62,7 +62,10 @@ def atoms_of_cif(text: str) -> list[Atoms]:
     try:
         blocks = [block for block in parse_cif(io.StringIO(text)) if block.has_structure()]
     except Exception as error:  # the parser asserts and pops from empty lists
-        raise ValueError(f"text must be a CIF: {str(error) or type(error).__name__}") from error
+        reason = str(error) if isinstance(error, ValueError) else ""
+        raise ValueError(
+            f"text must be a CIF: {reason or 'it does not follow the syntax of one'}"
+        ) from error
     if not blocks:
         raise ValueError("text must be a CIF with at least one structure: found none")
     for block in blocks:

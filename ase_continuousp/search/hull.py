@@ -43,11 +43,15 @@ class KnownPhases:
         Raises
         ------
         ValueError
-            If the file holds no such list.
+            If the file cannot be read or holds no such list.
         """
         try:
             listed = json.loads(Path(path).read_text(encoding="utf-8"))
             phases = tuple(_phase(entry) for entry in listed)
+        except OSError as error:
+            raise ValueError(
+                f"entries must be a file that can be read: {path} ({error.strerror})"
+            ) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"entries must be a JSON list of pymatgen entries: {path}: "
