@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 from ase_continuousp import __version__
@@ -128,9 +129,8 @@ def _version_asker() -> Callable[[], str | None]:
 
     def ask() -> str | None:
         try:
-            import ase_continuousp
+            return str(import_module("ase_continuousp").__version__)
         except ImportError:
             return None
-        return str(ase_continuousp.__version__)
 
     return ask
