@@ -15,6 +15,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from ase.spacegroup import crystal
 
+from tests.cif_text import SITES, cubic
+
 # What parsers stumble over, beside damaged bytes.
 _TOKENS = [
     *(b"nan", b"inf", b"-inf", b"1e999", b"-1", b"0", b"1e-320", b"9" * 400, b"0x41", b"1/0", b"?"),
@@ -181,22 +183,7 @@ def _text(atoms: Any, kind: str) -> bytes:
         return path.read_bytes()
 
 
-_SYMMETRIC = b"""data_salt
-_symmetry_space_group_name_H-M 'F m -3 m'
-_symmetry_Int_Tables_number 225
-_cell_length_a 5.64
-_cell_length_b 5.64
-_cell_length_c 5.64
-_cell_angle_alpha 90
-_cell_angle_beta 90
-_cell_angle_gamma 90
-loop_
- _atom_site_label
- _atom_site_type_symbol
- _atom_site_fract_x
- _atom_site_fract_y
- _atom_site_fract_z
- _atom_site_occupancy
- Na1 Na 0 0 0 1
- Cl1 Cl 0.5 0.5 0.5 1
-"""
+_SYMMETRIC = (
+    "data_salt\n_symmetry_space_group_name_H-M 'F m -3 m'\n_symmetry_Int_Tables_number 225"
+    f"{cubic(5.64)}{SITES} Na1 Na 0 0 0 1\n Cl1 Cl 0.5 0.5 0.5 1\n"
+).encode()

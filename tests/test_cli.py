@@ -21,27 +21,12 @@ from ase_continuousp import Candidate, ContinuouSPCalculator, __version__, list_
 from ase_continuousp.cli import main as command_line
 from ase_continuousp.io import from_atoms, read_atoms
 from ase_continuousp.search.symmetry import spacegroup
+from tests.cif_text import SITES, cubic
 from tests.systems import perovskite, rattled
 from tests.tiny_model import save_tiny_model
 
 FORMATS = ["cif", "extxyz", "traj", "db"]
-DISORDERED = """data_alloy
-_cell_length_a 3.6
-_cell_length_b 3.6
-_cell_length_c 3.6
-_cell_angle_alpha 90
-_cell_angle_beta 90
-_cell_angle_gamma 90
-loop_
- _atom_site_label
- _atom_site_type_symbol
- _atom_site_fract_x
- _atom_site_fract_y
- _atom_site_fract_z
- _atom_site_occupancy
- Cu1 Cu 0 0 0 0.5
- Ni1 Ni 0 0 0 0.5
-"""
+DISORDERED = "data_alloy" + cubic(3.6) + SITES + "Cu1 Cu 0 0 0 0.5\n Ni1 Ni 0 0 0 0.5\n"
 
 
 class Done(NamedTuple):

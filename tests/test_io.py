@@ -20,6 +20,7 @@ from pymatgen.core import Lattice, Structure
 from ase_continuousp import io
 from ase_continuousp.crystals import Crystals
 from tests import strategies
+from tests.cif_text import SITES, cubic
 from tests.systems import OTHER, PERIODIC, perovskite, rattled, supercell, system
 
 FORMATS = ("cif", "extxyz", "traj", "db")
@@ -360,24 +361,7 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
 
 # CIF text
 
-CELL = """
-_cell_length_a 5.64
-_cell_length_b 5.64
-_cell_length_c 5.64
-_cell_angle_alpha 90
-_cell_angle_beta 90
-_cell_angle_gamma 90
-"""
-
-SITES = """
-loop_
- _atom_site_label
- _atom_site_type_symbol
- _atom_site_fract_x
- _atom_site_fract_y
- _atom_site_fract_z
- _atom_site_occupancy
-"""
+CELL = cubic(5.64)
 
 
 def test_p1_keeps_order_and_coordinates() -> None:

@@ -90,7 +90,11 @@ def energetics(
     array([0.  , 0.03])
     """
     systems = {frozenset(one.numbers.tolist()) for one in found}
-    kept = [one for one in phases if any(set(one.numbers.tolist()) <= s for s in systems)]
+    kept = []
+    for one in phases:
+        elements_of_one = frozenset(one.numbers.tolist())
+        if any(elements_of_one <= system for system in systems):
+            kept.append(one)
     if not kept:
         raise ValueError("phases must hold crystals of the chemical systems that were generated")
     known = _with_energies(kept, calculator, "phases", progress)
