@@ -14,7 +14,8 @@ from ase_continuousp import TrainConfig, evaluate, load_model
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.io import from_atoms
 from ase_continuousp.model.conditional import AtLevels, ConditionalEnergy
-from ase_continuousp.model.derivatives import ModelEnergy
+from ase_continuousp.model.continuous import ContinuousEnergy
+from ase_continuousp.model.derivatives import AutogradEnergy, ModelEnergy
 from ase_continuousp.model.pairs import Graph, TorchPairs
 from ase_continuousp.model.paper import PaperEnergy
 from ase_continuousp.neighborlist import search
@@ -26,6 +27,7 @@ from ase_continuousp.training.objectives.dsm import DenoisingScoreMatching
 from ase_continuousp.training.objectives.negatives import random_negative
 from ase_continuousp.training.objectives.pcd import PersistentContrastiveDivergence
 from ase_continuousp.training.objectives.score import ScoreMatching
+from ase_continuousp.training.objectives.score_contrast import ScoreContrast
 from tests.systems import system
 
 SMALL = {"channels": 8, "vector_channels": 4, "n_layers": 2}
@@ -69,6 +71,97 @@ def test_gradient_of_dsm_equals_double_backward():
     assert parts == pytest.approx(expected_parts, rel=1e-9)
     expected = gradients(network)
     assert torch.nn.functional.cosine_similarity(found, expected, dim=0) > 0.9999
+
+
+def with_mistakes(**options) -> ScoreContrast:
+    """Return the objective after chains from random atoms, which end somewhere."""
+    objective = ScoreContrast(chain_steps=2, pairs=8, **options)
+    network = ContinuousEnergy(**SMALL)
+    drawn = objective.draw(CRYSTALS, np.random.default_rng(0))
+    objective.accumulate(network, drawn, torch.float32)
+    return objective
+
+
+def test_the_gradient_of_a_contrast_is_that_of_its_loss():
+    objective = with_mistakes(every=10**6, weight=2.5, margin=0.3, softness=0.2)
+    torch.manual_seed(1)
+    network = ContinuousEnergy(**SMALL).double()
+    drawn = objective.draw(CRYSTALS, np.random.default_rng(1))
+    ScoreMatching().accumulate(network, drawn.noised, torch.float64)
+    of_score = gradients(network)
+    network.zero_grad()
+    generator_state = drawn.rng.bit_generator.state
+    term = objective.accumulate(network, drawn, torch.float64)[2]
+    found = gradients(network) - of_score
+
+    drawn.rng.bit_generator.state = generator_state
+    kept = objective.tensors()
+    batches = [
+        Crystals(*(kept[f"{of}.{k}"].numpy() for k in ("positions", "cells", "numbers", "offsets")))
+        for of in ("data", "ends")
+    ]
+    chosen = drawn.rng.integers(len(batches[0]), size=8)
+
+    def loss() -> float:
+        low, high = (
+            AutogradEnergy(network, dtype=torch.float64)(c.select(chosen)) for c in batches
+        )
+        counts = batches[0].counts[chosen]
+        lack = (low.energy - high.energy) / counts + 0.3
+        return 2.5 * 0.2 * float(np.log1p(np.exp(lack / 0.2)).mean())
+
+    assert term == pytest.approx(loss(), rel=1e-9)
+    parameters = list(network.parameters())
+    direction = [torch.randn_like(p) for p in parameters]
+    ends = []
+    for h in (1e-5, -2e-5):
+        with torch.no_grad():
+            for p, d in zip(parameters, direction, strict=True):
+                p += h * d
+        ends.append(loss())
+    along = sum(
+        float((g * d.flatten()).sum())
+        for g, d in zip(found.split([p.numel() for p in parameters]), direction, strict=True)
+    )
+    assert along == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-5)
+
+
+def test_mistakes_come_to_lie_above_the_data():
+    objective = with_mistakes(every=10**6)
+    network = ContinuousEnergy(**SMALL)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(3.0)
+    optimizer = torch.optim.Adam(network.parameters(), 3e-3)
+    rng = np.random.default_rng(2)
+    terms = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        terms.append(objective.accumulate(network, objective.draw(CRYSTALS, rng), torch.float32)[2])
+        optimizer.step()
+    assert np.mean(terms[-10:]) < 0.5 * np.mean(terms[:10])
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_only_ends_that_are_wrong_are_kept(monkeypatch, is_right):
+    from ase_continuousp.training.objectives import score_contrast
+
+    def to_the_end(_energy, starts, settings, _rng):
+        assert starts.counts.tolist() == CRYSTALS.counts.tolist()
+        assert settings.n_steps == 5
+        assert np.allclose(starts.volumes, CRYSTALS.volumes)
+        end = CRYSTALS if is_right else starts
+        return type("Result", (), {"crystals": end})
+
+    monkeypatch.setattr(score_contrast, "anneal", to_the_end)
+    objective = ScoreContrast(chain_steps=5, every=2, capacity=6)
+    network, rng = ContinuousEnergy(**SMALL), np.random.default_rng(0)
+    sizes = []
+    for _ in range(5):
+        objective.accumulate(network, objective.draw(CRYSTALS, rng), torch.float32)
+        sizes.append(len(objective.tensors().get("ends.cells", ())))
+    # Chains run in every other pass; of four random crystals none is right; six are kept.
+    assert sizes == ([0] * 5 if is_right else [4, 4, 6, 6, 6])
 
 
 def test_the_level_changes_a_conditional_energy_and_a_model_keeps_it(trained):
@@ -212,9 +305,20 @@ def test_chains_of_the_replay_buffer_go_on_and_are_kept():
     assert not np.array_equal(fresh.chains.positions, second.chains.positions)
 
 
-def test_a_run_with_a_buffer_resumes_to_the_same_weights(trained):
-    shared = {"batch_size": 2, "network": SMALL, "objective": "pcd", "checkpoint_every": 2}
-    shared |= {"objective_options": {"capacity": 3, "chain_steps": 2}, "decay": "constant"}
+@pytest.mark.parametrize(
+    ("objective", "options", "kept"),
+    [
+        ("pcd", {"capacity": 3, "chain_steps": 2}, "objective.positions"),
+        (
+            "score-contrast",
+            {"capacity": 3, "chain_steps": 2, "every": 3, "pairs": 2},
+            "objective.ends.positions",
+        ),
+    ],
+)
+def test_a_run_with_a_buffer_resumes_to_the_same_weights(trained, objective, options, kept):
+    shared = {"batch_size": 2, "network": SMALL, "objective": objective, "checkpoint_every": 2}
+    shared |= {"objective_options": options, "decay": "constant"}
     folder = trained(TrainConfig(**shared, steps=4), "straight")
     straight = load_file(folder / "state.safetensors")
 
@@ -236,7 +340,7 @@ def test_a_run_with_a_buffer_resumes_to_the_same_weights(trained):
         trainer.update = real
     folder = trained(TrainConfig(**shared, steps=4), "cut", resume=True)
     cut = load_file(folder / "state.safetensors")
-    assert "objective.positions" in straight
+    assert kept in straight
     for name, expected in straight.items():
         assert (cut[name] == expected).all(), name
 

@@ -47,9 +47,11 @@ def run(
     precision: Annotated[
         str, typer.Option(help="fp32, fp64, fp16-mixed, bf16-mixed, bf16-sr or bf16.")
     ] = "fp32",
-    objective: Annotated[str | None, typer.Option(help="score, dsm, cd or pcd.")] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="score, score-contrast, dsm, cd or pcd.")
+    ] = None,
     chain_steps: Annotated[
-        int | None, typer.Option(help="Steps of the chains of cd and pcd.")
+        int | None, typer.Option(help="Steps of the chains of score-contrast, cd and pcd.")
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse bad rows instead of leaving them out.")

@@ -8,7 +8,9 @@ from typing import Any
 from ase_continuousp.training.schedules import BATCH_RULES, DECAYS, batch_factor
 
 PRECISIONS = ("fp32", "fp64", "fp16-mixed", "bf16-mixed", "bf16-sr", "bf16")
-OBJECTIVES = ("score", "dsm", "cd", "pcd")
+OBJECTIVES = ("score", "score-contrast", "dsm", "cd", "pcd")
+# Their chains live in one process.
+ALONE = ("score-contrast", "pcd")
 ENERGIES = ("continuous", "paper")
 
 
@@ -37,8 +39,8 @@ class TrainConfig:
         Decay of Adam's mean square of the gradient.
     seed : int
     objective : str
-        "score" (:mod:`ase_continuousp.training.objectives.score`), "dsm", "cd" or "pcd": the
-        modules of these names describe them.
+        "score" (:mod:`ase_continuousp.training.objectives.score`), "score-contrast", "dsm", "cd"
+        or "pcd": the modules of these names describe them.
     objective_options : dict
         Keyword arguments of the objective.
     precision : str
@@ -111,7 +113,7 @@ class TrainConfig:
         ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {known}: {getattr(self, name)!r}")
-        if self.energy == "paper" and self.objective in ("score", "dsm"):
+        if self.energy == "paper" and self.objective in ("score", "score-contrast", "dsm"):
             raise ValueError(
                 f"objective {self.objective!r} needs energy 'continuous': the energy of the paper "
                 "has a kink where atoms meet"

@@ -20,7 +20,7 @@ from ase_continuousp.niggli import reduce_crystals
 from ase_continuousp.starts.priors import Priors
 from ase_continuousp.training.bad_rows import report_bad_rows
 from ase_continuousp.training.batches import Batches
-from ase_continuousp.training.config import TrainConfig
+from ase_continuousp.training.config import ALONE, TrainConfig
 from ase_continuousp.training.data import open_crystals
 from ase_continuousp.training.networks import build_network
 from ase_continuousp.training.noise import NoiseLaw
@@ -133,8 +133,8 @@ def train(
         with explained(crystals, folder):
             report_bad_rows(stores + held_out, folder if ranks.is_first else None, strict=strict)
         objective = make_objective(config.objective, config.law, config.objective_options)
-        if ranks.count > 1 and config.objective == "pcd":
-            raise ValueError("objective: the chains of 'pcd' live in one process")
+        if ranks.count > 1 and config.objective in ALONE:
+            raise ValueError(f"objective: the chains of {config.objective!r} live in one process")
         precision = make_precision(config.precision, seed=config.seed)
         state = _initial_state(config, objective, precision, start_from)
         # The names of the caches say what the files held.

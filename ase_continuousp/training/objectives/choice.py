@@ -11,9 +11,11 @@ from ase_continuousp.training.objectives.dsm import DenoisingScoreMatching
 from ase_continuousp.training.objectives.interface import Objective
 from ase_continuousp.training.objectives.pcd import PersistentContrastiveDivergence
 from ase_continuousp.training.objectives.score import ScoreMatching
+from ase_continuousp.training.objectives.score_contrast import ScoreContrast
 
 _MADE: dict[str, Callable[..., Objective]] = {
     "score": ScoreMatching,
+    "score-contrast": ScoreContrast,
     "dsm": DenoisingScoreMatching,
     "cd": ContrastiveDivergence,
     "pcd": PersistentContrastiveDivergence,

@@ -79,9 +79,8 @@ def add_gradient(
     return float(gap.detach()), regularization * float(squares.detach())
 
 
-def _terms(
-    network: Any, contrast: Contrast, dtype: torch.dtype, of: Part | None
-) -> tuple[Tensor, Tensor]:
+def mean_energies(network: Any, contrast: Contrast, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return E = U/N of the data and of the negatives, with a graph of the parameters."""
     n = contrast.data.n_crystals
     both = Crystals.concatenate([contrast.data, contrast.negatives])
     neighbors = search(both, network.cutoff_ratio * both.lengths)
@@ -91,7 +90,14 @@ def _terms(
     )
     energies = atomic.new_zeros(both.n_crystals).index_add(0, graph.crystal_index, atomic)
     means = energies / graph.counts
-    positive, negative = means[:n], means[n:]
+    return means[:n], means[n:]
+
+
+def _terms(
+    network: Any, contrast: Contrast, dtype: torch.dtype, of: Part | None
+) -> tuple[Tensor, Tensor]:
+    n = contrast.data.n_crystals
+    positive, negative = mean_energies(network, contrast, dtype)
     # Chains that left the finite numbers never moved there, so negatives are as many as drawn.
     whole = n if of is None else of.n_crystals
     share = n / whole

@@ -1,0 +1,225 @@
+"""Score matching that learns from its own mistakes: wrong ends of chains are to lie higher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ase_continuousp.crystals import Crystals
+from ase_continuousp.evaluation.match import rms_distance
+from ase_continuousp.sampling.annealing import anneal
+from ase_continuousp.sampling.moves import AnnealSettings
+from ase_continuousp.training.batches import Part, Streams
+from ase_continuousp.training.noise import Noised, NoiseLaw
+from ase_continuousp.training.objectives.contrast import Contrast, mean_energies, resting
+from ase_continuousp.training.objectives.score import ScoreMatching
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What one pass needs.
+
+    Parameters
+    ----------
+    noised : Noised
+    data : Crystals
+        Before the perturbation.
+    starts : Crystals or None
+        Where chains begin, if this pass runs some.
+    rng : numpy.random.Generator or None
+        For chains and the choice of pairs; None in validation.
+    """
+
+    noised: Noised
+    data: Crystals
+    starts: Crystals | None
+    rng: np.random.Generator | None
+
+
+class ScoreContrast:
+    """Score matching, and contrast with what its own anneals wrongly end in.
+
+    The gradient around the data fixes how deep a funnel is, but hardly which of two funnels far
+    from each other is the deeper one. So every few updates chains are annealed from random atoms
+    for the crystals of a batch, as in a search; ends that are not the crystal they stand for are
+    kept, with it, in a buffer. With E = U/N the loss is that of
+    :class:`ase_continuousp.training.objectives.score.ScoreMatching` plus, over some pairs::
+
+        w τ mean_k log(1 + exp((E(data_k) − E(end_k) + m)/τ))
+
+    It is contrastive divergence with hard negatives whose pull ends where the data lie lower by m.
+
+    Parameters
+    ----------
+    law : NoiseLaw, optional
+    strain_weight, saturation, robustness : float
+        Of the score matching.
+    weight, margin, softness : float
+        w, m and τ; m and τ in units of U per atom.
+    pairs : int
+        Crystals and ends that an update compares.
+    every : int
+        Passes between two in which chains are run.
+    chain_steps : int
+        Noisy steps of such a chain, before its quench.
+    capacity : int
+        Pairs in the buffer; the oldest go.
+    apart : float
+        RMS distance over ℓ above which an end is another crystal than the data.
+
+    Raises
+    ------
+    ValueError
+        If one of the numbers is not positive.
+
+    Examples
+    --------
+    >>> ScoreContrast(saturation=0.05).card["anneal"]["saturation"]
+    0.05
+    """
+
+    parts = ("position_loss", "strain_loss", "contrast")
+
+    def __init__(
+        self,
+        *,
+        law: NoiseLaw | None = None,
+        strain_weight: float = 0.2,
+        saturation: float = 0.1,
+        robustness: float = 3.0,
+        weight: float = 6.0,
+        margin: float = 0.02,
+        softness: float = 0.02,
+        pairs: int = 12,
+        every: int = 64,
+        chain_steps: int = 120,
+        capacity: int = 4000,
+        apart: float = 0.1,
+    ) -> None:
+        given = {"weight": weight, "margin": margin, "softness": softness, "apart": apart}
+        counts = {"pairs": pairs, "every": every, "chain_steps": chain_steps, "capacity": capacity}
+        for name, value in (given | counts).items():
+            if not value > 0:
+                raise ValueError(f"{name} must be positive: {value}")
+        self._score = ScoreMatching(
+            law=NoiseLaw() if law is None else law,
+            strain_weight=strain_weight,
+            saturation=saturation,
+            robustness=robustness,
+        )
+        self.weight, self.margin, self.softness = weight, margin, softness
+        self.pairs, self.every, self.capacity, self.apart = pairs, every, capacity, apart
+        self._settings = AnnealSettings(
+            **({"n_steps": chain_steps} | self._score.card.get("anneal", {}))
+        )
+        self._data: list[Crystals] = []
+        self._ends: list[Crystals] = []
+        self._n_drawn = 0
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """The steps of the sampler that fit s₀."""
+        return self._score.card
+
+    def draw(self, crystals: Crystals, rng: np.random.Generator | Streams) -> Drawn:
+        """Perturb the batch and, every so many passes, say where chains begin."""
+        noised = self._score.draw(crystals, rng)
+        own = rng.spawn(crystals.n_crystals)
+        runs = self._n_drawn % self.every == 0
+        self._n_drawn += 1
+        return Drawn(noised, crystals, _starts(crystals, own) if runs else None, own[0])
+
+    def held_out(self, crystals: Crystals, rng: np.random.Generator) -> Drawn:
+        """Perturb the crystals; they are compared with what they became, without chains."""
+        return Drawn(self._score.held_out(crystals, rng), crystals, None, None)
+
+    def accumulate(
+        self,
+        network: Any,
+        drawn: Drawn,
+        dtype: torch.dtype,
+        of: Part | None = None,
+        scale: float = 1.0,
+    ) -> tuple[float, float, float]:
+        """Add the gradient of the loss, run chains if they are due, and return its terms."""
+        losses = self._score.accumulate(network, drawn.noised, dtype, of, scale)
+        assert drawn.rng is not None
+        if drawn.starts is not None:
+            self._run(network, drawn.data, drawn.starts, dtype, drawn.rng)
+        if not self._data:
+            return (*losses, 0.0)
+        chosen = drawn.rng.integers(len(self._data), size=self.pairs)
+        contrast = Contrast(
+            Crystals.concatenate([self._data[k] for k in chosen]),
+            Crystals.concatenate([self._ends[k] for k in chosen]),
+        )
+        share = 1.0 if of is None else drawn.data.n_crystals / of.n_crystals
+        loss = share * self._loss(network, contrast, dtype)
+        (loss * scale).backward()
+        return (*losses, float(loss.detach()))
+
+    def loss(self, network: Any, drawn: Drawn, dtype: torch.dtype) -> tuple[float, float, float]:
+        """Return the terms of the loss, the contrast being with perturbed crystals."""
+        losses = self._score.loss(network, drawn.noised, dtype)
+        with torch.no_grad():
+            contrast = self._loss(network, Contrast(drawn.data, drawn.noised.crystals), dtype)
+        return (*losses, float(contrast))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the buffer."""
+        kept = {"drawn": torch.tensor(self._n_drawn)}
+        for name, crystals in (("data", self._data), ("ends", self._ends)):
+            if crystals:
+                batch = Crystals.concatenate(crystals)
+                for array in ("positions", "cells", "numbers", "offsets"):
+                    kept[f"{name}.{array}"] = torch.from_numpy(getattr(batch, array))
+        return kept
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Go back to a kept buffer."""
+        self._n_drawn = int(tensors["drawn"])
+        arrays = ("positions", "cells", "numbers", "offsets")
+        self._data, self._ends = (
+            list(Crystals(*(tensors[f"{name}.{array}"].numpy() for array in arrays)))
+            if f"{name}.positions" in tensors
+            else []
+            for name in ("data", "ends")
+        )
+
+    def _run(
+        self,
+        network: Any,
+        data: Crystals,
+        starts: Crystals,
+        dtype: torch.dtype,
+        rng: np.random.Generator,
+    ) -> None:
+        with resting(network, dtype) as energy:
+            ends = anneal(energy, starts, self._settings, rng).crystals
+        for one, end in zip(data, ends, strict=True):
+            rms = rms_distance(end, one)
+            if rms is None or rms > self.apart:
+                self._data.append(one)
+                self._ends.append(end)
+        self._data, self._ends = self._data[-self.capacity :], self._ends[-self.capacity :]
+
+    def _loss(self, network: Any, contrast: Contrast, dtype: torch.dtype) -> Tensor:
+        low, high = mean_energies(network, contrast, dtype)
+        lack = (low - high + self.margin) / self.softness
+        return self.weight * self.softness * torch.nn.functional.softplus(lack).mean()
+
+
+def _starts(crystals: Crystals, streams: list[np.random.Generator]) -> Crystals:
+    """Return random atoms in the cell of the next crystal, at the density of their own."""
+    made = []
+    for k, (one, stream) in enumerate(zip(crystals, streams, strict=True)):
+        other = (k + 1) % crystals.n_crystals
+        ratio = one.volumes[0] / crystals.volumes[other]
+        cell = crystals.cells[other] * np.cbrt(ratio)
+        positions = stream.uniform(size=(one.n_atoms, 3)) @ cell
+        made.append(Crystals.single(positions, cell, one.numbers))
+    return Crystals.concatenate(made)
