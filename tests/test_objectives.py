@@ -76,6 +76,7 @@ def test_gradient_of_dsm_equals_double_backward():
 def with_mistakes(**options) -> ScoreContrast:
     """Return the objective after chains from random atoms, which end somewhere."""
     objective = ScoreContrast(chain_steps=2, pairs=8, **options)
+    torch.manual_seed(0)
     network = ContinuousEnergy(**SMALL)
     drawn = objective.draw(CRYSTALS, np.random.default_rng(0))
     objective.accumulate(network, drawn, torch.float32)
@@ -128,6 +129,7 @@ def test_the_gradient_of_a_contrast_is_that_of_its_loss():
 
 def test_mistakes_come_to_lie_above_the_data():
     objective = with_mistakes(every=10**6)
+    torch.manual_seed(2)
     network = ContinuousEnergy(**SMALL)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -142,8 +144,12 @@ def test_mistakes_come_to_lie_above_the_data():
     assert np.mean(terms[-10:]) < 0.5 * np.mean(terms[:10])
 
 
-@pytest.mark.parametrize("is_right", [True, False])
-def test_only_ends_that_are_wrong_are_kept(monkeypatch, is_right):
+@pytest.mark.parametrize(
+    ("is_right", "n_broken", "expected"),
+    # Chains run in every other pass; of four random crystals none is right; six are kept.
+    [(True, 0, [0] * 5), (False, 0, [4, 4, 6, 6, 6]), (False, 3, [1, 1, 2, 2, 3])],
+)
+def test_ends_that_are_wrong_and_sound_are_kept(monkeypatch, is_right, n_broken, expected):
     from ase_continuousp.training.objectives import score_contrast
 
     def to_the_end(_energy, starts, settings, _rng):
@@ -151,7 +157,10 @@ def test_only_ends_that_are_wrong_are_kept(monkeypatch, is_right):
         assert settings.n_steps == 5
         assert np.allclose(starts.volumes, CRYSTALS.volumes)
         end = CRYSTALS if is_right else starts
-        return type("Result", (), {"crystals": end})
+        finite = np.ones(len(end), dtype=bool)
+        finite[:n_broken] = False
+        evaluation = type("Evaluation", (), {"is_finite": finite})
+        return type("Result", (), {"crystals": end, "evaluation": evaluation})
 
     monkeypatch.setattr(score_contrast, "anneal", to_the_end)
     objective = ScoreContrast(chain_steps=5, every=2, capacity=6)
@@ -160,8 +169,55 @@ def test_only_ends_that_are_wrong_are_kept(monkeypatch, is_right):
     for _ in range(5):
         objective.accumulate(network, objective.draw(CRYSTALS, rng), torch.float32)
         sizes.append(len(objective.tensors().get("ends.cells", ())))
-    # Chains run in every other pass; of four random crystals none is right; six are kept.
-    assert sizes == ([0] * 5 if is_right else [4, 4, 6, 6, 6])
+    assert sizes == expected
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_chains_begin_at_the_density_of_the_data_in_other_cells(n):
+    objective = ScoreContrast()
+    starts = objective.draw(CRYSTALS.select(range(n)), np.random.default_rng(0)).starts
+    np.testing.assert_allclose(starts.volumes, CRYSTALS.volumes[:n])
+    for start, one in zip(starts, CRYSTALS, strict=False):
+        np.testing.assert_array_equal(np.sort(start.numbers), np.sort(one.numbers))
+        metrics = [np.sort(np.linalg.eigvalsh(c.cells[0] @ c.cells[0].T)) for c in (start, one)]
+        assert np.abs(metrics[0] / metrics[1] - 1).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weight": 0.0}, "weight must be positive and finite: 0.0"),
+        ({"apart": float("inf")}, "apart must be positive and finite: inf"),
+        ({"pairs": 2.5}, "pairs must be a positive integer: 2.5"),
+        ({"every": 0}, "every must be a positive integer: 0"),
+    ],
+)
+def test_bad_settings_of_a_contrast_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        ScoreContrast(**options)
+
+
+def test_without_a_kept_buffer_a_contrast_begins_afresh():
+    objective = with_mistakes()
+    objective.load({})
+    assert list(objective.tensors()) == ["drawn"]
+    assert objective.tensors()["drawn"] == 0
+
+
+def test_a_model_of_a_contrast_is_validated_and_sampled_by_its_card(trained):
+    config = TrainConfig(
+        steps=2,
+        batch_size=2,
+        network=SMALL,
+        objective="score-contrast",
+        objective_options={"chain_steps": 2, "saturation": 0.05},
+        validate_every=1,
+    )
+    folder = trained(config, "out", val=True)
+    rows = (folder / "log.csv").read_text().splitlines()
+    last = dict(zip(rows[0].split(","), rows[-1].split(","), strict=True))
+    assert float(last["val_contrast"]) > 0
+    assert load_model(folder).card["anneal"]["saturation"] == 0.05
 
 
 def test_the_level_changes_a_conditional_energy_and_a_model_keeps_it(trained):

@@ -191,8 +191,18 @@ _LARGE = {"channels": 96, "vector_channels": 48, "n_layers": 3}
 
 _SMALL = {"channels": 64, "vector_channels": 32, "n_layers": 3}
 
-# What the shipped models were trained with; mp20 by "mp20" and, begun with its weights,
-# "mp20-grown", perov5 likewise by "perov5" and "perov5-sharp".
+_CONTRAST = {
+    "weight": 6.0,
+    "margin": 0.02,
+    "softness": 0.02,
+    "pairs": 12,
+    "every": 32,
+    "chain_steps": 120,
+    "capacity": 4000,
+}
+
+# What the shipped models were trained with: mp20 by "mp20" and, each begun with the weights of the
+# one before, "mp20-grown", "mp20-sharp" and "mp20-contrast"; perov5 likewise.
 PRESETS: dict[str, TrainConfig] = {
     "perov5": TrainConfig(steps=14_000, network=_SMALL),
     # More small noise and a narrower bottom of the funnels, once these are where they belong.
@@ -208,6 +218,26 @@ PRESETS: dict[str, TrainConfig] = {
     "mp20": TrainConfig(steps=48_000, learning_rate=1.5e-3, ema=0.999, network=_LARGE),
     "mp20-grown": TrainConfig(
         steps=42_000, learning_rate=1.2e-3, warmup=1000, ema=0.999, seed=1, network=_LARGEST
+    ),
+    "mp20-sharp": TrainConfig(
+        steps=27_000,
+        learning_rate=8e-4,
+        warmup=300,
+        ema=0.999,
+        seed=11,
+        network=_LARGEST,
+        law={"median": 0.2, "spread": 1.0, "lowest": 0.004},
+        objective_options={"saturation": 0.05},
+    ),
+    "mp20-contrast": TrainConfig(
+        steps=17_000,
+        learning_rate=6e-4,
+        ema=0.999,
+        seed=22,
+        objective="score-contrast",
+        network=_LARGEST,
+        law={"median": 0.25, "spread": 1.0, "lowest": 0.004},
+        objective_options={"saturation": 0.05, **_CONTRAST},
     ),
     "mpts52": TrainConfig(
         steps=11_000, batch_size=16, learning_rate=1.5e-3, ema=0.999, network=_SMALL

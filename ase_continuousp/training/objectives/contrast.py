@@ -80,7 +80,29 @@ def add_gradient(
 
 
 def mean_energies(network: Any, contrast: Contrast, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return E = U/N of the data and of the negatives, with a graph of the parameters."""
+    """Return E = U/N of the data and of the negatives, differentiable by the parameters.
+
+    Parameters
+    ----------
+    network : Network
+    contrast : Contrast
+        As many negatives as data.
+    dtype : torch.dtype
+        Of the network.
+
+    Returns
+    -------
+    two (n_crystals,) tensors
+
+    Examples
+    --------
+    >>> from ase_continuousp.model.continuous import ContinuousEnergy
+    >>> po = Crystals.single([[0, 0, 0]], 3 * np.eye(3), [84])
+    >>> network = ContinuousEnergy(channels=8, vector_channels=4)
+    >>> low, high = mean_energies(network, Contrast(po, po), torch.float32)
+    >>> low.shape, bool(low == high)
+    (torch.Size([1]), True)
+    """
     n = contrast.data.n_crystals
     both = Crystals.concatenate([contrast.data, contrast.negatives])
     neighbors = search(both, network.cutoff_ratio * both.lengths)

@@ -16,6 +16,7 @@ from ase_continuousp.sampling.moves import AnnealSettings
 from ase_continuousp.training.batches import Part, Streams
 from ase_continuousp.training.noise import Noised, NoiseLaw
 from ase_continuousp.training.objectives.contrast import Contrast, mean_energies, resting
+from ase_continuousp.training.objectives.negatives import random_negative
 from ase_continuousp.training.objectives.score import ScoreMatching
 
 
@@ -52,16 +53,19 @@ class ScoreContrast:
         w τ mean_k log(1 + exp((E(data_k) − E(end_k) + m)/τ))
 
     It is contrastive divergence with hard negatives whose pull ends where the data lie lower by m.
+    Where a batch is taken in several passes, each compares pairs of its own, so that this term
+    depends on the passes by chance. In validation the data are compared with perturbed data.
 
     Parameters
     ----------
     law : NoiseLaw, optional
+        Of the perturbations.
     strain_weight, saturation, robustness : float
         Of the score matching.
     weight, margin, softness : float
         w, m and τ; m and τ in units of U per atom.
     pairs : int
-        Crystals and ends that an update compares.
+        Crystals and ends that a pass compares.
     every : int
         Passes between two in which chains are run.
     chain_steps : int
@@ -69,12 +73,13 @@ class ScoreContrast:
     capacity : int
         Pairs in the buffer; the oldest go.
     apart : float
-        RMS distance over ℓ above which an end is another crystal than the data.
+        RMS distance over ℓ above which an end is another crystal than the data, as it is where
+        both do not match at all.
 
     Raises
     ------
     ValueError
-        If one of the numbers is not positive.
+        If a count is no positive integer, or another number not positive and finite.
 
     Examples
     --------
@@ -95,16 +100,19 @@ class ScoreContrast:
         margin: float = 0.02,
         softness: float = 0.02,
         pairs: int = 12,
-        every: int = 64,
+        every: int = 32,
         chain_steps: int = 120,
         capacity: int = 4000,
         apart: float = 0.1,
     ) -> None:
         given = {"weight": weight, "margin": margin, "softness": softness, "apart": apart}
+        for name, value in given.items():
+            if not 0 < value < np.inf:
+                raise ValueError(f"{name} must be positive and finite: {value}")
         counts = {"pairs": pairs, "every": every, "chain_steps": chain_steps, "capacity": capacity}
-        for name, value in (given | counts).items():
-            if not value > 0:
-                raise ValueError(f"{name} must be positive: {value}")
+        for name, count in counts.items():
+            if not isinstance(count, int) or count < 1:
+                raise ValueError(f"{name} must be a positive integer: {count!r}")
         self._score = ScoreMatching(
             law=NoiseLaw() if law is None else law,
             strain_weight=strain_weight,
@@ -181,7 +189,7 @@ class ScoreContrast:
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Go back to a kept buffer."""
-        self._n_drawn = int(tensors["drawn"])
+        self._n_drawn = int(tensors.get("drawn", 0))
         arrays = ("positions", "cells", "numbers", "offsets")
         self._data, self._ends = (
             list(Crystals(*(tensors[f"{name}.{array}"].numpy() for array in arrays)))
@@ -199,8 +207,9 @@ class ScoreContrast:
         rng: np.random.Generator,
     ) -> None:
         with resting(network, dtype) as energy:
-            ends = anneal(energy, starts, self._settings, rng).crystals
-        for one, end in zip(data, ends, strict=True):
+            found = anneal(energy, starts, self._settings, rng)
+        finite = np.flatnonzero(found.evaluation.is_finite)
+        for one, end in zip(data.select(finite), found.crystals.select(finite), strict=True):
             rms = rms_distance(end, one)
             if rms is None or rms > self.apart:
                 self._data.append(one)
@@ -215,6 +224,9 @@ class ScoreContrast:
 
 def _starts(crystals: Crystals, streams: list[np.random.Generator]) -> Crystals:
     """Return random atoms in the cell of the next crystal, at the density of their own."""
+    if crystals.n_crystals == 1:  # there is no other cell, and its own would tell too much
+        density = float(crystals.counts[0] / crystals.volumes[0])
+        return random_negative(crystals.numbers, streams[0], density=density, many_units=False)
     made = []
     for k, (one, stream) in enumerate(zip(crystals, streams, strict=True)):
         other = (k + 1) % crystals.n_crystals
