@@ -10,7 +10,8 @@ from scipy.optimize import minimize
 
 Floats = NDArray[np.float64]
 
-_DECAY = 1e-3  # keeps weights finite where the searches do not tell them
+# Keeps weights finite where the searches do not tell them; leads are hundredths of the unit.
+_DECAY = 1e-5
 
 
 def fit_ranking(
