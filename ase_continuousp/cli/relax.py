@@ -29,7 +29,7 @@ def run(
         raise ValueError(f"steps must not be negative: {steps}")
     from ase.constraints import FixSymmetry
     from ase.filters import FrechetCellFilter
-    from ase.optimize import LBFGS
+    from ase.optimize import FIRE
     from tqdm import tqdm
 
     from ase_continuousp import io
@@ -53,7 +53,9 @@ def run(
             if fix_symmetry:
                 atoms.set_constraint([*given, FixSymmetry(atoms)])
             moving: Any = atoms if fix_cell else FrechetCellFilter(atoms)
-            optimizer: Any = LBFGS(moving, logfile=None)  # type: ignore[arg-type]
+            # The funnels are steep with narrow bottoms: LBFGS, which asks for no decrease of the
+            # energy, leaps over some of them for ever.
+            optimizer: Any = FIRE(moving, logfile=None)
             optimizer.attach(bar.update)
             n_converged += bool(optimizer.run(fmax=fmax, steps=steps))
             atoms.set_constraint(given)
