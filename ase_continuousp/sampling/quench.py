@@ -18,8 +18,9 @@ from ase_continuousp.sampling.moves import (
 
 Floats = NDArray[np.float64]
 
-# Bounds on the step length against the first: stiff directions need less, soft ones far more.
-_SHORTEST, _LONGEST = 0.3, 12.0
+# Bounds on the step length against the first: stiff directions need far less (the bottom of a
+# funnel may be much narrower than s₀), soft ones far more.
+_SHORTEST, _LONGEST = 0.05, 12.0
 
 
 def quench(
