@@ -14,6 +14,7 @@ from ase_continuousp.sampling.paper import PaperSampler
 from ase_continuousp.sampling.schedule import Geometric
 from ase_continuousp.training.batches import Part, Streams
 from ase_continuousp.training.noise import NoiseLaw
+from ase_continuousp.training.objectives.buffers import from_tensors, to_tensors
 from ase_continuousp.training.objectives.contrast import (
     Contrast,
     Contrastive,
@@ -142,20 +143,9 @@ class PersistentContrastiveDivergence(Contrastive):
         """Return the buffer."""
         if not self._buffer:
             return {}
-        batch = Crystals.concatenate(self._buffer)
-        return {
-            "next": torch.tensor(self._next),
-            "positions": torch.from_numpy(batch.positions),
-            "cells": torch.from_numpy(batch.cells),
-            "numbers": torch.from_numpy(batch.numbers),
-            "offsets": torch.from_numpy(batch.offsets),
-        }
+        return {"next": torch.tensor(self._next), **to_tensors(self._buffer)}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Go back to a kept buffer."""
-        if not tensors:
-            self._buffer, self._next = [], 0
-            return
-        names = ("positions", "cells", "numbers", "offsets")
-        self._buffer = list(Crystals(*(tensors[name].numpy() for name in names)))
-        self._next = int(tensors["next"])
+        self._buffer = from_tensors(tensors)
+        self._next = int(tensors.get("next", 0))

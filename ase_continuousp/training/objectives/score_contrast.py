@@ -15,6 +15,7 @@ from ase_continuousp.sampling.annealing import anneal
 from ase_continuousp.sampling.moves import AnnealSettings
 from ase_continuousp.training.batches import Part, Streams
 from ase_continuousp.training.noise import Noised, NoiseLaw
+from ase_continuousp.training.objectives.buffers import from_tensors, to_tensors
 from ase_continuousp.training.objectives.contrast import Contrast, mean_energies, resting
 from ase_continuousp.training.objectives.negatives import random_negative
 from ase_continuousp.training.objectives.score import ScoreMatching
@@ -52,7 +53,9 @@ class ScoreContrast:
 
         w τ mean_k log(1 + exp((E(data_k) − E(end_k) + m)/τ))
 
-    It is contrastive divergence with hard negatives whose pull ends where the data lie lower by m.
+    It is contrastive divergence (Hinton 2002, doi:10.1162/089976602760128018) with a replay buffer
+    (Du, Mordatch 2019, arXiv:1903.08689) of hard negatives, whose pull ends where the data lie
+    lower by m.
     Where a batch is taken in several passes, each compares pairs of its own, so that this term
     depends on the passes by chance. In validation the data are compared with perturbed data.
 
@@ -179,24 +182,17 @@ class ScoreContrast:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the buffer."""
-        kept = {"drawn": torch.tensor(self._n_drawn)}
-        for name, crystals in (("data", self._data), ("ends", self._ends)):
-            if crystals:
-                batch = Crystals.concatenate(crystals)
-                for array in ("positions", "cells", "numbers", "offsets"):
-                    kept[f"{name}.{array}"] = torch.from_numpy(getattr(batch, array))
-        return kept
+        return {
+            "drawn": torch.tensor(self._n_drawn),
+            **to_tensors(self._data, "data."),
+            **to_tensors(self._ends, "ends."),
+        }
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Go back to a kept buffer."""
         self._n_drawn = int(tensors.get("drawn", 0))
-        arrays = ("positions", "cells", "numbers", "offsets")
-        self._data, self._ends = (
-            list(Crystals(*(tensors[f"{name}.{array}"].numpy() for array in arrays)))
-            if f"{name}.positions" in tensors
-            else []
-            for name in ("data", "ends")
-        )
+        self._data = from_tensors(tensors, "data.")
+        self._ends = from_tensors(tensors, "ends.")
 
     def _run(
         self,
