@@ -202,7 +202,7 @@ _CONTRAST = {
 }
 
 # What the shipped models were trained with: mp20 by "mp20" and, each begun with the weights of the
-# one before, "mp20-grown", "mp20-sharp" and "mp20-contrast"; perov5 likewise.
+# one before, "mp20-grown", "mp20-sharp" and "mp20-contrast"; perov5 by "perov5" and "perov5-sharp".
 PRESETS: dict[str, TrainConfig] = {
     "perov5": TrainConfig(steps=14_000, network=_SMALL),
     # More small noise and a narrower bottom of the funnels, once these are where they belong.
