@@ -107,7 +107,7 @@ predict_many({SALTS!r}, {str(path)!r}, model={str(model)!r}, processes=1, **{FEW
     try:
         deadline = time.monotonic() + 300
         while run.poll() is None and time.monotonic() < deadline:
-            if path.is_file() and SearchDatabase(path).done():
+            if SearchDatabase(path).done():
                 break
             time.sleep(0.01)
         run.send_signal(signal.SIGKILL)
@@ -142,6 +142,29 @@ def test_an_interrupted_run_keeps_what_is_done(
     with pytest.raises(KeyboardInterrupt):
         predict_many(SALTS, path, model=model, processes=1, **FEW)
     assert set(ranks(path)) == set(searched)
+
+
+def test_a_reader_meets_a_new_database_whole_or_not_at_all(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{k}.db" for k in range(40)]
+
+    def write() -> None:
+        for path in paths:
+            with SearchDatabase(path) as database:
+                database.refuse("s1", {"reduced": "UO2"}, "element U is not supported")
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        seen = []
+        while not writing.done():
+            seen += [SearchDatabase(path).done() for path in paths]
+        writing.result()
+    assert all(keys <= {"s1"} for keys in seen)
+    assert all(SearchDatabase(path).done() == {"s1"} for path in paths)
+
+
+def test_asking_makes_no_database(tmp_path: Path) -> None:
+    assert SearchDatabase(tmp_path / "found.db").done() == set()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("address", ["found.json", "found", "mysql://x/y"])
@@ -210,7 +233,7 @@ def test_errors_that_are_no_refusal_lose_a_formula_for_this_time(
 
 
 def test_a_machine_without_the_model_refuses_no_formula(model: Path, tmp_path: Path) -> None:
-    settings = Settings(str(model), 2, (1,), "random", None, None, True, None, 0, "cpu")
+    settings = Settings(str(model), 2, (1,), "random", None, None, None, True, None, 0, "cpu")
     files = settings.files()
     assert search_one("NaCl", settings, files).reason == ""
     with pytest.raises(RuntimeError, match=r"priors\.json of the model folder .* is not the one"):

@@ -14,6 +14,7 @@ import ase.db
 from ase import Atoms
 
 from ase_continuousp.io.files import split_info
+from ase_continuousp.io.replacing import replacing
 from ase_continuousp.search.candidates import Candidate
 
 _BATCH = 100  # searches in a transaction
@@ -28,6 +29,13 @@ _DESCRIPTIONS = {
     "n_found": ("Found", "Starts that ended in this crystal", ""),
 }
 
+_METADATA = {
+    "title": "Crystals predicted by ase_continuousp",
+    "key_descriptions": {key: list(texts) for key, texts in _DESCRIPTIONS.items()},
+}
+
+_SERVERS = ("postgresql://", "postgres://")
+
 
 class SearchDatabase:
     """An ase.db that search results are streamed to.
@@ -36,7 +44,7 @@ class SearchDatabase:
     :class:`~ase_continuousp.search.candidates.Candidate` as key-value pairs. A formula that was
     refused is a row without atoms, of rank 0. All rows of a search are written in one
     transaction, so that a search is in the database as a whole or not at all, whenever the
-    process is killed. **One process writes at a time**; any number may read.
+    process is killed. **One process writes at a time**; any number may read, at any time.
 
     Parameters
     ----------
@@ -79,6 +87,8 @@ class SearchDatabase:
 
         Cost: some 0.1 ms a search.
         """
+        if self._is_missing():
+            return set()
         with self._read():
             rows = self._db.select("rank<2", include_data=False)
             return {str(row.search) for row in rows if "search" in row}
@@ -142,13 +152,14 @@ class SearchDatabase:
         self._written = time.monotonic()
 
     def __enter__(self) -> SearchDatabase:
+        if self._is_missing():
+            # ASE makes tables one by one: who reads at that moment finds a broken database.
+            with replacing(self.address) as draft:
+                ase.db.connect(draft, type="db", use_lock_file=False).metadata = _METADATA
         with self._read():
             is_new = not self._db.metadata
         if is_new:
-            self._db.metadata = {
-                "title": "Crystals predicted by ase_continuousp",
-                "key_descriptions": {k: list(v) for k, v in _DESCRIPTIONS.items()},
-            }
+            self._db.metadata = _METADATA
         return self
 
     def __exit__(
@@ -158,6 +169,9 @@ class SearchDatabase:
         trace: TracebackType | None,
     ) -> None:
         self.flush()  # what is finished stays, also of a run that fails
+
+    def _is_missing(self) -> bool:
+        return not self.address.startswith(_SERVERS) and not Path(self.address).exists()
 
     @contextmanager
     def _read(self) -> Iterator[None]:
@@ -187,7 +201,7 @@ def check_address(address: str | os.PathLike[str]) -> str:
     'found.db'
     """
     text = os.fspath(address)
-    if text.startswith(("postgresql://", "postgres://")):
+    if text.startswith(_SERVERS):
         return text
     path = Path(text)
     if path.suffix != ".db" or path.is_dir():
