@@ -16,6 +16,10 @@ def run(
     chains: Annotated[
         int, typer.Option(help="Chains per sample; the lowest in energy counts.")
     ] = 1,
+    window: Annotated[
+        float | None,
+        typer.Option(help="Leave out generated samples this far above the lowest energy per atom."),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(help="The first N crystals after a shuffle by the seed.")
     ] = None,
@@ -77,6 +81,7 @@ def run(
             k=k,
             start=start,
             n_chains=chains,
+            window=window,
             limit=limit,
             seed=seed,
             processes=processes,

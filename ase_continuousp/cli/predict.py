@@ -41,6 +41,10 @@ def run(
     volume: Annotated[
         str | None, typer.Option(help="Lowest and highest volume per atom, Å³: 8,20.")
     ] = None,
+    window: Annotated[
+        float | None,
+        typer.Option(help="Drop generated crystals this far above the lowest energy per atom."),
+    ] = None,
     refine: Annotated[
         str | None,
         typer.Option(help="Relax and rank the best with chgnet or any MODULE:FACTORY of ASE."),
@@ -92,6 +96,7 @@ def run(
         )
         if lengths or angles or volume
         else None,
+        "window": window,
         "seed": seed,
         "device": device,
     }

@@ -34,6 +34,7 @@ from ase_continuousp.search.arguments import check_count, check_seed
 from ase_continuousp.search.executors import processes as worker_processes
 from ase_continuousp.search.refine import anneal_settings
 from ase_continuousp.search.sources import Sources, read_priors, sources_of_model
+from ase_continuousp.search.window import check_window
 from ase_continuousp.starts.priors import Priors
 from ase_continuousp.training.data import read_crystals
 
@@ -52,6 +53,7 @@ def evaluate(
     k: int = 1,
     start: str = "random",
     n_chains: int = 1,
+    window: float | None = None,
     limit: int | None = None,
     seed: int = 0,
     processes: int = 2,
@@ -80,8 +82,11 @@ def evaluate(
         Samples of each composition; the report holds the best of them and the one that the
         model ranks first.
     start : {"random", "symmetric", "prototype", "mixed"}
-        Here "mixed" is three prototypes to one random start, without symmetric ones.
+        Here "mixed" is three prototypes to two random starts, without symmetric ones.
     n_chains : int
+    window : float, optional
+        Leave out generated samples whose energy per atom lies further than this above the lowest
+        of the composition, as :func:`ase_continuousp.search.predict.predict` does. In units of U.
     limit : int, optional
         Take the first so many crystals after a shuffle by the seed.
     seed : int
@@ -126,6 +131,7 @@ def evaluate(
     if limit is not None:
         check_count("limit", limit)
     check_seed(seed)
+    check_window(window)
     began = time.perf_counter()
     trained = model if isinstance(model, TrainedModel) else load_model(model)
     settings = anneal_settings(trained, n_steps=n_steps)
@@ -145,6 +151,7 @@ def evaluate(
         control_sources(trained, sources, controls),
         k=k,
         n_chains=n_chains,
+        window=window,
         seed=seed,
         batch=_GPU_BATCH if on_gpu else _CPU_BATCH,
     )
@@ -164,6 +171,7 @@ def evaluate(
         k=k,
         start=start,
         chains=n_chains,
+        window=window,
         seconds=time.perf_counter() - began,
         model=trained.name,
         data=_label(data),
@@ -190,6 +198,7 @@ def _key(recipe: Recipe, start: str, truths: Crystals, rows: NDArray[np.int64]) 
         "settings": asdict(recipe.settings),
         "k": recipe.k,
         "chains": recipe.n_chains,
+        "window": recipe.window,
         "seed": recipe.seed,
         "batch": recipe.batch,
         "controls": sorted(recipe.controls),

@@ -121,6 +121,8 @@ class Report:
     per_structure : tuple of Row
     metrics : dict, optional
         What :mod:`ase_continuousp.evaluation.metrics` says of the crystals found.
+    window : float, optional
+        Above the lowest energy per atom, beyond which samples did not count.
 
     Examples
     --------
@@ -140,6 +142,7 @@ class Report:
     seed: int
     per_structure: tuple[Row, ...]
     metrics: dict[str, Any] | None = None
+    window: float | None = None
 
     @property
     def n(self) -> int:
@@ -210,6 +213,7 @@ class Report:
             "k": self.k,
             "start": self.start,
             "chains": self.chains,
+            "window": self.window,
             "match_rate": self.match_rate,
             "strict_rate": self.strict_rate,
             "rmse": self.rmse,
@@ -251,6 +255,8 @@ class Report:
         """
         errors = self.standard_error
         counts = f"n {self.n}, k {self.k}, start {self.start}, chains {self.chains}"
+        if self.window is not None:
+            counts += f", window {self.window:g}"
         lines = [f"{counts}, seed {self.seed}, {self.seconds:.0f} s"]
         for label, name in _LINES:
             lines.append(f"{label:17s} {_with_error(getattr(self, name), errors[name])}")

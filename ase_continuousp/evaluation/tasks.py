@@ -22,6 +22,7 @@ from ase_continuousp.search.rank import Ranked, Ranking, ranking_of_model
 from ase_continuousp.search.refine import Refined
 from ase_continuousp.search.sources import PROTOTYPES, Sources, sources_of_model
 from ase_continuousp.search.symmetry import spacegroup
+from ase_continuousp.search.window import in_window
 from ase_continuousp.starts import StartCrystal
 from ase_continuousp.starts.priors import Priors
 
@@ -45,6 +46,8 @@ class Task:
         Of each test crystal: the crystals made by the controls.
     ranking : Ranking
         Of the samples of one test crystal.
+    window : float, optional
+        Above which samples do not count.
     """
 
     rows: tuple[int, ...]
@@ -54,6 +57,7 @@ class Task:
     samples: tuple[int, ...]
     controls: tuple[dict[str, Crystals], ...]
     ranking: Ranking
+    window: float | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,8 @@ class Recipe:
         Samples of each composition.
     n_chains : int
         Chains behind each sample.
+    window : float or None
+        Above the lowest energy per atom, beyond which samples do not count.
     seed : int
     batch : int
         Starts that are annealed together, about.
@@ -84,6 +90,7 @@ class Recipe:
     controls: Mapping[str, Sources]
     k: int
     n_chains: int
+    window: float | None
     seed: int
     batch: int
 
@@ -140,6 +147,7 @@ def make_tasks(
             tuple(samples),
             tuple(controls),
             ranking_of_model(recipe.model.card),
+            recipe.window,
         )
 
 
@@ -186,6 +194,7 @@ def judge(task: Task, refined: Sequence[Refined], priors: Priors) -> list[Row]:
             if owner == place and is_reasonable(one, priors):
                 chains.setdefault(sample, []).append(one)
         samples = [min(found, key=lambda one: one.energy) for found in chains.values()]
+        samples = in_window(samples, task.window)
         ranked = rank_refined(samples, priors, task.ranking)
         rows.append(_row(index, truth, samples, ranked, task.controls[place]))
     return rows

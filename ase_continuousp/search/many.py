@@ -26,6 +26,7 @@ from ase_continuousp.search.executors import as_executor
 from ase_continuousp.search.executors import processes as worker_processes
 from ase_continuousp.search.second import SecondCalculator
 from ase_continuousp.search.task import Outcome, Settings, search_key, search_one
+from ase_continuousp.search.window import check_window
 from ase_continuousp.starts.symmetric import spacegroup_number
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ def predict_many(
     start: str = "mixed",
     spacegroup: int | str | None = None,
     bounds: Bounds | None = None,
+    window: float | None = None,
     relax: bool = True,
     refine: SecondCalculator | None = None,
     seed: int = 0,
@@ -93,7 +95,7 @@ def predict_many(
     database : str or path
         FILE.db or ``postgresql://...``
         (:class:`~ase_continuousp.search.database.SearchDatabase`).
-    model, n_samples, formula_units, start, spacegroup, bounds, relax, seed, device
+    model, n_samples, formula_units, start, spacegroup, bounds, window, relax, seed, device
         As of :func:`~ase_continuousp.search.predict.predict`.
     refine : SecondCalculator, optional
         Relaxation of the best candidates with another calculator
@@ -131,6 +133,7 @@ def predict_many(
     check_count("n_samples", n_samples)
     check_count("processes", processes)
     check_seed(seed)
+    check_window(window)
     torch_device(device)
     if spacegroup is not None:
         spacegroup = spacegroup_number(spacegroup)
@@ -143,6 +146,7 @@ def predict_many(
         start=start,
         spacegroup=spacegroup,
         bounds=bounds,
+        window=window,
         relax=relax,
         refine=refine,
         seed=seed,

@@ -31,6 +31,7 @@ from ase_continuousp.search.sources import Sources, read_priors, sources_of_mode
 from ase_continuousp.search.standard import standardized
 from ase_continuousp.search.symmetry import SYMPREC
 from ase_continuousp.search.symmetry import spacegroup as spacegroup_of
+from ase_continuousp.search.window import check_window, in_window
 from ase_continuousp.search.within import no_fit
 from ase_continuousp.starts.priors import Priors
 
@@ -55,6 +56,7 @@ def predict(
     start: str = "mixed",
     spacegroup: int | str | None = None,
     bounds: Bounds | None = None,
+    window: float | None = None,
     relax: bool = True,
     seed: int = 0,
     device: str = "auto",
@@ -88,6 +90,9 @@ def predict(
         On lengths and angles of the reduced cell and on the volume
         (:class:`~ase_continuousp.search.bounds.Bounds`). Starts lie within them; what leaves them
         on its way is dropped.
+    window : float, optional
+        Drop generated crystals whose energy per atom, in units of U, lies further than this above
+        the lowest of all (:mod:`ase_continuousp.search.window`).
     relax : bool
         Whether to quench with the energy of the model after the anneal.
     seed : int
@@ -125,6 +130,7 @@ def predict(
     """
     check_count("n_samples", n_samples)
     check_seed(seed)
+    check_window(window)
     torch_device(device)
     unit, _ = formula_unit(parse_formula(formula))
     trained = model if isinstance(model, TrainedModel) else load_model(model)
@@ -141,6 +147,7 @@ def predict(
         units,
         priors,
         n_samples=n_samples,
+        window=window,
         relax=relax,
         seed=seed,
         device=device,
@@ -165,6 +172,7 @@ def search(
     priors: Priors,
     *,
     n_samples: int = 20,
+    window: float | None = None,
     relax: bool = True,
     seed: int = 0,
     device: str = "auto",
@@ -183,7 +191,7 @@ def search(
     units : sequence of int
         Formula units in the cell that are allowed.
     priors : Priors
-    n_samples, relax, seed, device, progress, executor
+    n_samples, window, relax, seed, device, progress, executor
         As of :func:`predict`.
     keeps_symmetry : bool
         Whether each crystal stays in the space group that it starts in.
@@ -207,7 +215,7 @@ def search(
     )
     # One list of prototypes over all sizes: their probabilities need no weights of sizes.
     bounds = sources.bounds
-    ranked = rank_refined(refined, priors, ranking, bounds)
+    ranked = rank_refined(refined, priors, ranking, bounds, window)
     heads = [one.head for one in ranked]
     sizes = {z * len(np.asarray(unit)) for z in units}
     # What was kept is exact: a loose search might see another symmetry beside it.
@@ -232,7 +240,11 @@ def search(
 
 
 def rank_refined(
-    refined: Sequence[Refined], priors: Priors, ranking: Ranking, bounds: Bounds | None = None
+    refined: Sequence[Refined],
+    priors: Priors,
+    ranking: Ranking,
+    bounds: Bounds | None = None,
+    window: float | None = None,
 ) -> list[Ranked]:
     """Drop what is no crystal, merge duplicates and order the rest, best first.
 
@@ -245,12 +257,15 @@ def rank_refined(
     ranking : Ranking
     bounds : Bounds, optional
         Crystals outside are dropped as well.
+    window : float, optional
+        As of :func:`predict`.
     """
     kept = [one for one in refined if is_reasonable(one, priors)]
     if bounds is not None:
         kept = [one for one in kept if bounds.hold(one.crystals)]
     if len(kept) < len(refined):
         logger.info("%d of %d crystals were out of bounds", len(refined) - len(kept), len(refined))
+    kept = in_window(kept, window)
     energies = [one.energy_per_atom for one in kept]
     classes = equivalence_classes([one.crystals for one in kept], energies)
     return ranking([[kept[i] for i in members] for members in classes])

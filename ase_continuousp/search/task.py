@@ -30,7 +30,7 @@ class Settings:
     ----------
     model : str
         Absolute folder; the same on all machines that take part.
-    n_samples, formula_units, start, spacegroup, bounds, relax, seed, device
+    n_samples, formula_units, start, spacegroup, bounds, window, relax, seed, device
         As of :func:`~ase_continuousp.search.predict.predict`.
     refine : SecondCalculator or None
         What relaxes the best candidates afterwards.
@@ -42,6 +42,7 @@ class Settings:
     start: str
     spacegroup: int | str | None
     bounds: Bounds | None
+    window: float | None
     relax: bool
     refine: SecondCalculator | None
     seed: int
@@ -138,6 +139,7 @@ def search_one(formula: str, settings: Settings, files: Mapping[str, str]) -> Ou
             start=settings.start,
             spacegroup=settings.spacegroup,
             bounds=settings.bounds,
+            window=settings.window,
             relax=settings.relax,
             seed=settings.seed,
             device=settings.device,
