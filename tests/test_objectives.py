@@ -22,7 +22,9 @@ from ase_continuousp.neighborlist import search
 from ase_continuousp.sampling.ancestral import ancestral
 from ase_continuousp.sampling.annealing import AnnealSettings
 from ase_continuousp.training.noise import NoiseLaw
+from ase_continuousp.training.objectives import score_contrast
 from ase_continuousp.training.objectives.cd import ContrastiveDivergence
+from ase_continuousp.training.objectives.contrast import mean_energies
 from ase_continuousp.training.objectives.dsm import DenoisingScoreMatching
 from ase_continuousp.training.objectives.negatives import random_negative
 from ase_continuousp.training.objectives.pcd import PersistentContrastiveDivergence
@@ -83,7 +85,19 @@ def with_mistakes(**options) -> ScoreContrast:
     return objective
 
 
-def test_the_gradient_of_a_contrast_is_that_of_its_loss():
+def compared(objective, network, drawn, monkeypatch) -> tuple[float, list[Crystals]]:
+    """Return the term of the contrast, and the two batches whose energies it compares."""
+    seen: list[Crystals] = []
+
+    def listening(network, contrast, dtype):
+        seen.extend([contrast.data, contrast.negatives])
+        return mean_energies(network, contrast, dtype)
+
+    monkeypatch.setattr(score_contrast, "mean_energies", listening)
+    return objective.accumulate(network, drawn, torch.float64)[2], seen
+
+
+def test_the_gradient_of_a_contrast_is_that_of_its_loss(monkeypatch):
     objective = with_mistakes(every=10**6, weight=2.5, margin=0.3, softness=0.2)
     torch.manual_seed(1)
     network = ContinuousEnergy(**SMALL).double()
@@ -91,23 +105,12 @@ def test_the_gradient_of_a_contrast_is_that_of_its_loss():
     ScoreMatching().accumulate(network, drawn.noised, torch.float64)
     of_score = gradients(network)
     network.zero_grad()
-    generator_state = drawn.rng.bit_generator.state
-    term = objective.accumulate(network, drawn, torch.float64)[2]
+    term, batches = compared(objective, network, drawn, monkeypatch)
     found = gradients(network) - of_score
 
-    drawn.rng.bit_generator.state = generator_state
-    kept = objective.tensors()
-    batches = [
-        Crystals(*(kept[f"{of}.{k}"].numpy() for k in ("positions", "cells", "numbers", "offsets")))
-        for of in ("data", "ends")
-    ]
-    chosen = drawn.rng.integers(len(batches[0]), size=8)
-
     def loss() -> float:
-        low, high = (
-            AutogradEnergy(network, dtype=torch.float64)(c.select(chosen)) for c in batches
-        )
-        counts = batches[0].counts[chosen]
+        low, high = (AutogradEnergy(network, dtype=torch.float64)(c) for c in batches)
+        counts = batches[0].counts
         lack = (low.energy - high.energy) / counts + 0.3
         return 2.5 * 0.2 * float(np.log1p(np.exp(lack / 0.2)).mean())
 
@@ -125,6 +128,34 @@ def test_the_gradient_of_a_contrast_is_that_of_its_loss():
         for g, d in zip(found.split([p.numel() for p in parameters]), direction, strict=True)
     )
     assert along == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-5)
+
+
+def test_both_sides_of_a_contrast_have_the_same_noise(monkeypatch):
+    objective = with_mistakes(every=10**6, blur=0.1)
+    objective.pairs = 400
+    network = ContinuousEnergy(**SMALL).double()
+    drawn = objective.draw(CRYSTALS, np.random.default_rng(1))
+    kept = objective.tensors()
+    _, batches = compared(objective, network, drawn, monkeypatch)
+    sizes = []
+    for side, batch in zip(("data", "ends"), batches, strict=True):
+        names = ("positions", "cells", "numbers", "offsets")
+        exact = Crystals(*(kept[f"{side}.{name}"].numpy() for name in names))
+        moves = []
+        for one in batch:
+            origin = next(c for c in exact if np.array_equal(c.cells, one.cells))  # cells stay
+            shift = (one.positions - origin.positions) / one.lengths[0]
+            # Of n atoms the mean does not move.
+            moves.append(np.sqrt((shift**2).sum() / (3 * max(1, one.n_atoms - 1))))
+        sizes.append(np.array(moves))
+    many = batches[0].counts > 4  # whose root mean square tells the level
+    assert many.sum() > 100
+    logs = np.log(np.array(sizes)[:, many] / 0.1)
+    assert np.corrcoef(logs)[0, 1] > 0.7
+    # Log-uniform between a fifth and one.
+    np.testing.assert_allclose(logs.mean(), 0.5 * math.log(0.2), atol=0.15)
+    assert math.log(0.2) - 0.9 < logs.min() < math.log(0.2) + 0.4
+    assert -0.4 < logs.max() < 0.9
 
 
 def test_mistakes_come_to_lie_above_the_data():
@@ -150,8 +181,6 @@ def test_mistakes_come_to_lie_above_the_data():
     [(True, 0, [0] * 5), (False, 0, [4, 4, 6, 6, 6]), (False, 3, [1, 1, 2, 2, 3])],
 )
 def test_ends_that_are_wrong_and_sound_are_kept(monkeypatch, is_right, n_broken, expected):
-    from ase_continuousp.training.objectives import score_contrast
-
     def to_the_end(_energy, starts, settings, _rng):
         assert starts.counts.tolist() == CRYSTALS.counts.tolist()
         assert settings.n_steps == 5
@@ -187,6 +216,7 @@ def test_chains_begin_at_the_density_of_the_data_in_other_cells(n):
     ("options", "message"),
     [
         ({"weight": 0.0}, "weight must be positive and finite: 0.0"),
+        ({"blur": -0.1}, "blur must be positive and finite: -0.1"),
         ({"apart": float("inf")}, "apart must be positive and finite: inf"),
         ({"pairs": 2.5}, "pairs must be a positive integer: 2.5"),
         ({"every": 0}, "every must be a positive integer: 0"),

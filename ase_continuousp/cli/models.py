@@ -14,9 +14,12 @@ def run() -> None:
     for name in pretrained.list_models():
         card = json.loads((pretrained.model_path(name) / "card.json").read_text("utf-8"))
         training = card["training"]
+        minutes = training["minutes"] + sum(
+            one["minutes"] for one in training.get("started_from", [])
+        )
         typer.echo(
             f"{name}: {len(card['elements'])} elements, trained on {', '.join(training['data'])} "
-            f"({training['crystals']} crystals, {training['minutes']} min); "
+            f"({training['crystals']} crystals, {minutes:.0f} min); "
             f"data licence {card.get('data_licence', 'not stated')}"
         )
         for row in card.get("measured", []):

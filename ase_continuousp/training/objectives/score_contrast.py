@@ -14,7 +14,7 @@ from ase_continuousp.evaluation.match import rms_distance
 from ase_continuousp.sampling.annealing import anneal
 from ase_continuousp.sampling.moves import AnnealSettings
 from ase_continuousp.training.batches import Part, Streams
-from ase_continuousp.training.noise import Noised, NoiseLaw
+from ase_continuousp.training.noise import Noised, NoiseLaw, perturb
 from ase_continuousp.training.objectives.buffers import from_tensors, to_tensors
 from ase_continuousp.training.objectives.contrast import Contrast, mean_energies, resting
 from ase_continuousp.training.objectives.negatives import random_negative
@@ -55,7 +55,9 @@ class ScoreContrast:
 
     It is contrastive divergence (Hinton 2002, doi:10.1162/089976602760128018) with a replay buffer
     (Du, Mordatch 2019, arXiv:1903.08689) of hard negatives, whose pull ends where the data lie
-    lower by m.
+    lower by m. Both are compared with noise of one level s on their positions, log-uniform between
+    a fifth of the highest and the highest: data are exactly symmetric, ends only nearly so, and an
+    energy that told them apart by that would be rough where the data lie.
     Where a batch is taken in several passes, each compares pairs of its own, so that this term
     depends on the passes by chance. In validation the data are compared with perturbed data.
 
@@ -67,6 +69,8 @@ class ScoreContrast:
         Of the score matching.
     weight, margin, softness : float
         w, m and τ; m and τ in units of U per atom.
+    blur : float
+        The highest s, over ℓ.
     pairs : int
         Crystals and ends that a pass compares.
     every : int
@@ -102,14 +106,15 @@ class ScoreContrast:
         weight: float = 6.0,
         margin: float = 0.02,
         softness: float = 0.02,
+        blur: float = 0.05,
         pairs: int = 12,
         every: int = 32,
         chain_steps: int = 120,
         capacity: int = 4000,
         apart: float = 0.1,
     ) -> None:
-        given = {"weight": weight, "margin": margin, "softness": softness, "apart": apart}
-        for name, value in given.items():
+        scales = {"weight": weight, "margin": margin, "softness": softness}
+        for name, value in (scales | {"blur": blur, "apart": apart}).items():
             if not 0 < value < np.inf:
                 raise ValueError(f"{name} must be positive and finite: {value}")
         counts = {"pairs": pairs, "every": every, "chain_steps": chain_steps, "capacity": capacity}
@@ -122,7 +127,7 @@ class ScoreContrast:
             saturation=saturation,
             robustness=robustness,
         )
-        self.weight, self.margin, self.softness = weight, margin, softness
+        self.weight, self.margin, self.softness, self.blur = weight, margin, softness, blur
         self.pairs, self.every, self.capacity, self.apart = pairs, every, capacity, apart
         self._settings = AnnealSettings(
             **({"n_steps": chain_steps} | self._score.card.get("anneal", {}))
@@ -164,9 +169,14 @@ class ScoreContrast:
         if not self._data:
             return (*losses, 0.0)
         chosen = drawn.rng.integers(len(self._data), size=self.pairs)
+        levels = self.blur * 0.2 ** drawn.rng.random(self.pairs)
         contrast = Contrast(
-            Crystals.concatenate([self._data[k] for k in chosen]),
-            Crystals.concatenate([self._ends[k] for k in chosen]),
+            *(
+                perturb(
+                    Crystals.concatenate([some[k] for k in chosen]), levels, 0.0, drawn.rng
+                ).crystals
+                for some in (self._data, self._ends)
+            )
         )
         share = 1.0 if of is None else drawn.data.n_crystals / of.n_crystals
         loss = share * self._loss(network, contrast, dtype)
