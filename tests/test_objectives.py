@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from itertools import permutations
 
 import numpy as np
 import pytest
 import torch
 from ase.build import bulk
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from ase_continuousp import TrainConfig, evaluate, load_model
@@ -26,6 +29,7 @@ from ase_continuousp.training.objectives import score_contrast
 from ase_continuousp.training.objectives.cd import ContrastiveDivergence
 from ase_continuousp.training.objectives.contrast import mean_energies
 from ase_continuousp.training.objectives.dsm import DenoisingScoreMatching
+from ase_continuousp.training.objectives.exchanges import exchanges
 from ase_continuousp.training.objectives.negatives import random_negative
 from ase_continuousp.training.objectives.pcd import PersistentContrastiveDivergence
 from ase_continuousp.training.objectives.score import ScoreMatching
@@ -199,6 +203,37 @@ def test_ends_that_are_wrong_and_sound_are_kept(monkeypatch, is_right, n_broken,
         objective.accumulate(network, objective.draw(CRYSTALS, rng), torch.float32)
         sizes.append(len(objective.tensors().get("ends.cells", ())))
     assert sizes == expected
+
+
+@pytest.mark.parametrize(("exchange", "expected"), [(False, 1), (True, 0)])
+def test_what_only_an_exchange_of_elements_makes_right_can_be_left_out(
+    monkeypatch, exchange, expected
+):
+    cell, sites = 4.0 * np.eye(3), 2.0 * np.array([[0, 0, 0], [1, 1, 1], [1, 1, 0]])
+    calcium_outside = Crystals.single(sites, cell, [20, 22, 8])
+    titanium_outside = Crystals.single(sites, cell, [22, 20, 8])
+
+    def to_the_end(_energy, _starts, _settings, _rng):
+        evaluation = type("Evaluation", (), {"is_finite": np.array([True])})
+        return type("Result", (), {"crystals": titanium_outside, "evaluation": evaluation})
+
+    monkeypatch.setattr(score_contrast, "anneal", to_the_end)
+    objective = ScoreContrast(chain_steps=5, exchange=exchange)
+    drawn = objective.draw(calcium_outside, np.random.default_rng(0))
+    objective.accumulate(ContinuousEnergy(**SMALL), drawn, torch.float32)
+    assert len(objective.tensors().get("ends.cells", ())) == expected
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=3))
+def test_exchanges_are_all_arrangements_of_elements_with_as_many_atoms(counts):
+    numbers = np.repeat(np.arange(1, len(counts) + 1), counts)
+    crystal = Crystals.single(np.arange(3.0 * len(numbers)).reshape(-1, 3), np.eye(3), numbers)
+    made = [one.numbers.tolist() for one in exchanges(crystal)]
+    assert made[0] == numbers.tolist()
+    names = set(permutations(range(1, len(counts) + 1)))
+    renamed = {tuple(np.array(name)[numbers - 1].tolist()) for name in names}
+    composition = sorted(numbers.tolist())
+    assert sorted(map(tuple, made)) == sorted(r for r in renamed if sorted(r) == composition)
 
 
 @pytest.mark.parametrize("n", [1, 3])

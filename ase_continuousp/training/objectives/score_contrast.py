@@ -17,6 +17,7 @@ from ase_continuousp.training.batches import Part, Streams
 from ase_continuousp.training.noise import Noised, NoiseLaw, perturb
 from ase_continuousp.training.objectives.buffers import from_tensors, to_tensors
 from ase_continuousp.training.objectives.contrast import Contrast, mean_energies, resting
+from ase_continuousp.training.objectives.exchanges import exchanges
 from ase_continuousp.training.objectives.negatives import random_negative
 from ase_continuousp.training.objectives.score import ScoreMatching
 
@@ -82,6 +83,10 @@ class ScoreContrast:
     apart : float
         RMS distance over ℓ above which an end is another crystal than the data, as it is where
         both do not match at all.
+    exchange : bool
+        Whether an end also counts as right that matches the data after an exchange of elements
+        of which there are as many atoms: where the composition does not tell which of them takes
+        which site, as in Perov-5, such pairs teach nothing.
 
     Raises
     ------
@@ -112,6 +117,7 @@ class ScoreContrast:
         chain_steps: int = 120,
         capacity: int = 4000,
         apart: float = 0.1,
+        exchange: bool = False,
     ) -> None:
         scales = {"weight": weight, "margin": margin, "softness": softness}
         for name, value in (scales | {"blur": blur, "apart": apart}).items():
@@ -129,6 +135,7 @@ class ScoreContrast:
         )
         self.weight, self.margin, self.softness, self.blur = weight, margin, softness, blur
         self.pairs, self.every, self.capacity, self.apart = pairs, every, capacity, apart
+        self.exchange = exchange
         self._settings = AnnealSettings(
             **({"n_steps": chain_steps} | self._score.card.get("anneal", {}))
         )
@@ -216,11 +223,17 @@ class ScoreContrast:
             found = anneal(energy, starts, self._settings, rng)
         finite = np.flatnonzero(found.evaluation.is_finite)
         for one, end in zip(data.select(finite), found.crystals.select(finite), strict=True):
-            rms = rms_distance(end, one)
-            if rms is None or rms > self.apart:
+            if not self._is_right(end, one):
                 self._data.append(one)
                 self._ends.append(end)
         self._data, self._ends = self._data[-self.capacity :], self._ends[-self.capacity :]
+
+    def _is_right(self, end: Crystals, one: Crystals) -> bool:
+        for made in exchanges(end) if self.exchange else [end]:
+            rms = rms_distance(made, one)
+            if rms is not None and rms <= self.apart:
+                return True
+        return False
 
     def _loss(self, network: Any, contrast: Contrast, dtype: torch.dtype) -> Tensor:
         low, high = mean_energies(network, contrast, dtype)
