@@ -170,9 +170,14 @@ class ContinuouSPCalculator(Calculator):
             self.reset()  # type: ignore[no-untyped-call]
         return changed
 
+    @property
+    def model_hash(self) -> str:
+        """Hash of the weights of the model."""
+        return self._model.hash
+
     def todict(self, skip_default: bool = True) -> dict[str, Any]:
         """Return the parameters and the hash of the weights as JSON-ready values."""
-        return {**dict(self.parameters), "model_hash": self._model.hash}
+        return {**dict(self.parameters), "model_hash": self.model_hash}
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """Return what changed since the last evaluation, as ASE does, but fast where nothing did.

@@ -318,6 +318,13 @@ def test_predict_refines_within_bounds(run: Run, model: str) -> None:
     assert set(rows[0]) >= {"volume_outlier", "clash", "converged"}
 
 
+def test_a_mixed_search_without_a_library_says_so(run: Run, model: str) -> None:
+    for start, told in (("mixed", True), ("random", False)):
+        done = run("predict", "NaCl", "--model", model, "-n", 2, "--units", "1", "--start", start)
+        assert done.status == 0, done.err
+        assert ("has no library of prototypes" in done.err) == told
+
+
 def test_predict_takes_a_list_and_goes_on(run: Run, model: str) -> None:
     Path("list.txt").write_text("NaCl # salt\nCuO\nUO2\n")
     options = ("predict", "--formulas", "list.txt", "-o", "out.db", "--model", model)
@@ -325,6 +332,7 @@ def test_predict_takes_a_list_and_goes_on(run: Run, model: str) -> None:
     done = run(*options, *small)
     assert done.status == 0, done.err
     assert done.out == "2 formulas done, 1 refused, 0 done before, 0 lost: out.db\n"
+    assert "refused: UO2: element U is not supported by model" in done.err
     assert "%|" in done.err
     assert (
         run(*options, *small).out == "0 formulas done, 0 refused, 3 done before, 0 lost: out.db\n"

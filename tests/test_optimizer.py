@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from ase.test.conftest import testdir  # noqa: F401  only this name: its hooks r
 from ase.test.optimize import test_nsteps as ase_nsteps
 from ase.test.optimize import test_optimizers as ase_optimizers
 
+from ase_continuousp import ContinuouSPCalculator
 from ase_continuousp.sampling import optimizer
 from ase_continuousp.sampling.optimizer import AnnealedLangevin
 
@@ -576,6 +578,43 @@ def test_a_restart_goes_on_where_the_run_was(tmp_path):
     assert [p.name for p in tmp_path.iterdir() if "tmp" in p.name] == []
 
 
+def test_a_restart_file_of_other_weights_is_refused(tmp_path):
+    path = tmp_path / "restart.json"
+    for model in ("perov5", "perov5", "mp20"):
+        atoms = bulk("Cu")
+        atoms.calc = ContinuouSPCalculator(model)
+        options = {"n_steps": 2, "restart": path, **COOL}
+        if model == "mp20":
+            with pytest.raises(RestartError, match=r"calculator=continuousp \w+, not continuousp"):
+                AnnealedLangevin(atoms, **options)
+        else:
+            AnnealedLangevin(atoms, **options).run()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fmax": math.nan}, "fmax must be a number of at least 0, or None: nan"),
+        ({"fmax": -0.1}, "fmax must be a number of at least 0, or None: -0.1"),
+        ({"steps": -1}, "steps must not be negative: -1"),
+    ],
+)
+def test_what_would_never_end_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        AnnealedLangevin(copper(), n_steps=3, **COOL).run(**options)
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, "x", True])
+def test_bad_seeds_are_refused(seed):
+    with pytest.raises(ValueError, match="seed must be a whole number of at least 0, or None"):
+        AnnealedLangevin(copper(), n_steps=3, **(COOL | {"seed": seed}))
+
+
+def test_what_is_no_atoms_is_refused():
+    with pytest.raises(TypeError, match=r"atoms must be ase.Atoms or a filter of them: list"):
+        AnnealedLangevin([copper()])
+
+
 def test_a_foreign_restart_file_is_refused(tmp_path):
     path = tmp_path / "restart.json"
     AnnealedLangevin(copper(), n_steps=5, restart=path, **COOL).run()
@@ -584,6 +623,13 @@ def test_a_foreign_restart_file_is_refused(tmp_path):
     atoms = copper()
     atoms.symbols[0] = "Ni"
     with pytest.raises(RestartError, match="numbers"):
+        AnnealedLangevin(atoms, n_steps=5, restart=path, **COOL)
+    with pytest.raises(RestartError, match="written with seed=0, not 7"):
+        AnnealedLangevin(copper(), n_steps=5, restart=path, **(COOL | {"seed": 7}))
+    AnnealedLangevin(copper(), n_steps=5, restart=path, **(COOL | {"seed": None}))
+    atoms = copper()
+    atoms.calc = LennardJones()
+    with pytest.raises(RestartError, match="written with calculator=emt, not lennardjones"):
         AnnealedLangevin(atoms, n_steps=5, restart=path, **COOL)
     path.write_text("{")
     with pytest.raises(RestartError, match="not readable as JSON"):
@@ -619,6 +665,7 @@ import os, random, signal, sys, time
 from pathlib import Path
 from ase.calculators.emt import EMT
 from ase.io import read
+from ase_continuousp import ContinuouSPCalculator
 from ase_continuousp.sampling import optimizer
 from ase_continuousp.sampling.optimizer import AnnealedLangevin
 

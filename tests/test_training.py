@@ -1,6 +1,7 @@
 """Noise, the objective's gradient, and runs that go on as if never interrupted."""
 
 import csv
+import signal
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from ase_continuousp.model.continuous import ContinuousEnergy
 from ase_continuousp.model.pairs import Graph, TorchPairs
 from ase_continuousp.neighborlist import search
 from ase_continuousp.training.data import read_crystals
+from ase_continuousp.training.interrupts import held_interrupts
 from ase_continuousp.training.noise import NoiseLaw, perturb
 from ase_continuousp.training.objectives.score import ScoreMatching
 from tests.systems import system
@@ -156,6 +158,36 @@ def test_interrupted_run_resumes_to_the_same_weights(salts, tmp_path, monkeypatc
     straight, cut = (load_file(tmp_path / run / "model.safetensors") for run in ("straight", "cut"))
     for name, expected in straight.items():
         torch.testing.assert_close(cut[name], expected, rtol=0, atol=0)
+
+
+def test_ctrl_c_keeps_the_updates_that_are_done(salts, tmp_path, monkeypatch):
+    config = TrainConfig(steps=12, batch_size=3, warmup=5, network=SMALL, checkpoint_every=10)
+    train(config, salts, tmp_path / "straight")
+    calls = iter(range(1000))
+    original = ScoreMatching.accumulate
+
+    def interrupted(self, *arguments):
+        if next(calls) == 6:
+            signal.raise_signal(signal.SIGINT)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(ScoreMatching, "accumulate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, salts, tmp_path / "cut")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert load_model(tmp_path / "cut").card["training"]["steps_done"] == 7
+    train(config, salts, tmp_path / "cut", resume=True)
+    straight, cut = (load_file(tmp_path / run / "model.safetensors") for run in ("straight", "cut"))
+    for name, expected in straight.items():
+        torch.testing.assert_close(cut[name], expected, rtol=0, atol=0)
+
+
+def test_a_second_ctrl_c_acts_at_once():
+    with held_interrupts() as was_pressed:
+        signal.raise_signal(signal.SIGINT)
+        assert was_pressed()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_a_run_can_begin_with_the_weights_of_a_model(salts, tmp_path):

@@ -51,7 +51,7 @@ def run(
     ] = None,
 ) -> None:
     """Measure how often a model finds test crystals from their compositions."""
-    from ase_continuousp.cli.output import check_file
+    from ase_continuousp.cli.output import check_file, tell_if_without_library
     from ase_continuousp.evaluation.evaluate import evaluate
     from ase_continuousp.evaluation.metrics.coverage import CUTOFFS
     from ase_continuousp.evaluation.metrics.of_report import with_metrics
@@ -105,4 +105,5 @@ def run(
     if json_file is not None and journal is not None:
         report.save(json_file)
         journal.unlink()
+    tell_if_without_library(model, start)
     typer.echo(report.summary())

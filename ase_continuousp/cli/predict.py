@@ -121,7 +121,7 @@ def _search(
     json_file: Path | None,
 ) -> None:
     from ase_continuousp import io, page
-    from ase_continuousp.cli.output import check_file, write_text
+    from ase_continuousp.cli.output import check_file, tell_if_without_library, write_text
     from ase_continuousp.plot import check_matplotlib
     from ase_continuousp.search.candidates import Candidate, write_candidates
     from ase_continuousp.search.predict import predict
@@ -141,6 +141,7 @@ def _search(
         raise ValueError(f"formula: no start of {formula!r} ended in a crystal of reasonable size")
     if second is not None:
         found = second(found, progress=True)
+    tell_if_without_library(options["model"], options["start"])
     typer.echo(format_table(found))
     if output is not None:
         write_candidates(output, found)

@@ -67,6 +67,7 @@ def run(
 ) -> None:
     """Train an energy on crystals; an interrupted run resumes to the same result."""
     from ase_continuousp.training.config import TrainConfig
+    from ase_continuousp.training.run_state import has_state
     from ase_continuousp.training.trainer import train
 
     config = TrainConfig.preset(preset, seed=seed, precision=precision)
@@ -88,17 +89,24 @@ def run(
 
         launch(devices, nodes)
     processes = os.cpu_count() or 1
-    model = train(
-        config,
-        data,
-        out,
-        val=val,
-        resume=resume,
-        start_from=start_from,
-        strict=strict,
-        tensorboard=tensorboard,
-        processes=processes,
-        progress=True,
-    )
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out must be a folder: {out}")
+    try:
+        model = train(
+            config,
+            data,
+            out,
+            val=val,
+            resume=resume,
+            start_from=start_from,
+            strict=strict,
+            tensorboard=tensorboard,
+            processes=processes,
+            progress=True,
+        )
+    except KeyboardInterrupt:
+        if has_state(out):
+            typer.echo(f"the same command with --resume goes on: {out}", err=True)
+        raise
     if int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0:
         typer.echo(f"model: {model}")

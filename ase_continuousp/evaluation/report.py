@@ -181,7 +181,7 @@ class Report:
 
     @property
     def spacegroup_rate(self) -> float:
-        """Share of crystals for which the sample ranked first matches in the true space group."""
+        """Share of crystals that the sample ranked first matches, in the true space group."""
         return self._share(
             lambda row: row.top1_rms is not None and row.spacegroup == row.true_spacegroup
         )

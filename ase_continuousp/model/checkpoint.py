@@ -184,10 +184,12 @@ def _read_card(path: Path) -> dict[str, Any]:
     file = path / CARD
     try:
         card: Any = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
         raise ValueError(
             f"model: {path} is no model folder (it must hold {CARD} and {WEIGHTS}): {error}"
         ) from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"model: {file} is broken, no JSON: {error}") from None
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise ValueError(f"model: {file} is not a card of format {FORMAT!r}")
     missing = {"kind", "hyperparameters", "elements"} - set(card)

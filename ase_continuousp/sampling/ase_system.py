@@ -58,6 +58,8 @@ class AseSystem:
         coordinates: Coordinates | None = None,
         keep_history: bool = False,
     ) -> None:
+        if not hasattr(atoms, "__ase_optimizable__"):
+            raise TypeError(f"atoms must be ase.Atoms or a filter of them: {type(atoms).__name__}")
         self.optimizable = atoms.__ase_optimizable__()  # type: ignore[no-untyped-call]
         self.atoms: Atoms = next(iter(self.optimizable.iterimages()))
         if len(self.atoms) == 0:
@@ -79,6 +81,15 @@ class AseSystem:
         settle = getattr(self.atoms.calc, "settle", None)
         if settle is not None:
             settle()
+
+    @property
+    def calculator(self) -> str | None:
+        """Name of the calculator with, if it says so, the hash of its weights; None without one."""
+        calculator: Any = self.atoms.calc
+        if calculator is None:
+            return None
+        name = getattr(calculator, "name", None) or type(calculator).__name__
+        return f"{name} {getattr(calculator, 'model_hash', '')}".strip()
 
     def crystals(self) -> Crystals:
         """Return where the atoms are now, as a batch of one."""

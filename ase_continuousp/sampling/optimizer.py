@@ -61,6 +61,7 @@ class AnnealedLangevin(Optimizer):
         JSON file written after every step by write-then-rename. When it exists, the run goes on
         from it (schedule, random stream, best, positions, cell, `nsteps`), bit for bit; with
         ``append_trajectory=True`` the trajectory goes on without a missing or doubled frame.
+        A run of other settings, another calculator or, where one is given, another seed is refused.
     logfile, trajectory, append_trajectory, loginterval
         As for every ASE optimizer; `loginterval` thins the trajectory.
     target_acceptance : float, optional
@@ -159,7 +160,7 @@ class AnnealedLangevin(Optimizer):
             warm_up=None if target_acceptance is None else WarmUp(target=target_acceptance),
             volume_per_atom=positive_pair("volume_per_atom", volume_per_atom),
         )
-        self._seed = seed
+        self._seed = _seed_of(seed)
         self._loginterval = _count("loginterval", loginterval)
         self._append_trajectory = append_trajectory
         self._n_frames_before = 0
@@ -245,8 +246,9 @@ class AnnealedLangevin(Optimizer):
     def read(self) -> None:
         """Take up the run that the restart file holds."""
         assert self.restart is not None
-        numbers = self._system.atoms.numbers
-        data = checkpoint.load(self.restart, {**self._settings, "numbers": numbers})
+        given = {"calculator": self._system.calculator, "seed": self._seed}
+        told = {name: value for name, value in given.items() if value is not None}
+        data = checkpoint.load(self.restart, {**self._fixed_settings, **told})
         self._run = self._new_run(np.random.default_rng())
         self._run.load_dict(data["run"])
         self.nsteps = int(data["nsteps"])
@@ -268,6 +270,11 @@ class AnnealedLangevin(Optimizer):
         -------
         iterator of bool
 
+        Raises
+        ------
+        ValueError
+            If `fmax` or `steps` is negative or no number.
+
         Examples
         --------
         >>> from ase.build import bulk
@@ -278,6 +285,11 @@ class AnnealedLangevin(Optimizer):
         >>> list(search.irun())
         [False, False, False, True]
         """
+        # NaN would never be reached; 0 is ASE's way of saying "all the steps".
+        if fmax is not None and not fmax >= 0:
+            raise ValueError(f"fmax must be a number of at least 0, or None: {fmax}")
+        if not steps >= 0:
+            raise ValueError(f"steps must not be negative: {steps}")
         self.fmax = fmax  # type: ignore[assignment]
         self.max_steps = self.nsteps + steps
         return self._iterate()
@@ -298,6 +310,11 @@ class AnnealedLangevin(Optimizer):
         -------
         bool
             Whether the run is done.
+
+        Raises
+        ------
+        ValueError
+            If `fmax` or `steps` is negative or no number.
 
         Examples
         --------
@@ -342,6 +359,10 @@ class AnnealedLangevin(Optimizer):
         return {**described, **self._settings, "seed": self._seed}
 
     @property
+    def _fixed_settings(self) -> dict[str, Any]:
+        return {**self._settings, "numbers": self._system.atoms.numbers}
+
+    @property
     def _trajectory_path(self) -> Path | None:
         given = self._orig_trajectory
         return None if given is None or hasattr(given, "write") else Path(given)
@@ -377,7 +398,11 @@ class AnnealedLangevin(Optimizer):
         if self.restart is None:
             return
         data = {
-            "settings": {**self._settings, "numbers": self._system.atoms.numbers},
+            "settings": {
+                **self._fixed_settings,
+                "calculator": self._system.calculator,
+                "seed": self._seed,
+            },
             "nsteps": self.nsteps,
             "n_frames_before": self._n_frames_before,
             "run": self._run.to_dict(),
@@ -403,6 +428,14 @@ class AnnealedLangevin(Optimizer):
         with self._opentraj() as trajectory:
             trajectory.set_description(self.todict() | description)
             trajectory.write(self.optimizable)
+
+
+def _seed_of(seed: int | None) -> int | None:
+    if seed is None:
+        return None
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"seed must be a whole number of at least 0, or None: {seed!r}")
+    return int(seed)
 
 
 def _count(name: str, value: int) -> int:

@@ -82,9 +82,12 @@ def check_elements(numbers: ArrayLike, supported: Sequence[int], model: str) -> 
     missing = [chemical_symbols[z] for z in np.setdiff1d(np.asarray(numbers), supported)]
     if missing:
         known = ", ".join(chemical_symbols[z] for z in sorted(supported))
-        raise ValueError(
-            f"element {', '.join(missing)} is not supported by model {model!r}; supported: {known}"
+        which = (
+            f"element {missing[0]} is"
+            if len(missing) == 1
+            else f"elements {', '.join(missing)} are"
         )
+        raise ValueError(f"{which} not supported by model {model!r}; supported: {known}")
 
 
 def formula_unit(numbers: ArrayLike) -> tuple[Integers, int]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
@@ -171,6 +173,8 @@ class EnduringProcesses(Executor):
 
 def _use_one_thread() -> None:
     """Keep a worker to one thread: several workers on one core each do more than one on all."""
+    # Ctrl-C in a terminal goes to workers too; the traceback of each would bury what ours says.
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
     # Read when torch and numba are imported, which a worker has not done yet.
     for name in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
         os.environ[f"{name}_NUM_THREADS"] = "1"

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -53,6 +53,8 @@ class Tally:
         They are not in the database, so that the same call tries them again.
     error : str
         The first of these errors.
+    reasons : dict of str to str
+        Of the formulas refused by this call.
     """
 
     done: int = 0
@@ -60,6 +62,7 @@ class Tally:
     skipped: int = 0
     lost: int = 0
     error: str = ""
+    reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 def predict_many(
@@ -163,6 +166,7 @@ def predict_many(
         skipped = len(wanted) - len(left)
         counts = {"done": 0, "refused": 0, "lost": 0}
         first_error = ""
+        reasons: dict[str, str] = {}
         pool_of = worker_processes(processes) if given is None else nullcontext(given)
         in_flight = _IN_FLIGHT if given is not None else _PER_PROCESS * processes
         bar = tqdm(
@@ -185,8 +189,10 @@ def predict_many(
                     logger.warning("lost: %s", text)
                 else:
                     counts["refused" if outcome.reason else "done"] += 1
+                    if outcome.reason:
+                        reasons[left[key]] = outcome.reason
                     _write(results, key, left[key], outcome, trained, settings)
-    return Tally(**counts, skipped=skipped, error=first_error)
+    return Tally(**counts, skipped=skipped, error=first_error, reasons=reasons)
 
 
 def read_formulas(path: str | os.PathLike[str]) -> list[str]:

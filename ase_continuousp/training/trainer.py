@@ -22,6 +22,7 @@ from ase_continuousp.training.bad_rows import report_bad_rows
 from ase_continuousp.training.batches import Batches
 from ase_continuousp.training.config import ALONE, TrainConfig
 from ase_continuousp.training.data import open_crystals
+from ase_continuousp.training.interrupts import held_interrupts
 from ase_continuousp.training.networks import build_network
 from ase_continuousp.training.noise import NoiseLaw
 from ase_continuousp.training.objectives.choice import make_objective
@@ -56,8 +57,8 @@ def train(
 
     The folder holds the averaged weights, the card and the priors (together a model that
     :func:`ase_continuousp.load_model` reads), the state of the run, written every
-    ``checkpoint_every`` updates, and ``log.csv``. An interrupted run that is resumed ends with
-    the same weights as one that was not.
+    ``checkpoint_every`` updates and on Ctrl-C, and ``log.csv``. An interrupted run that is
+    resumed ends with the same weights as one that was not.
 
     Bad rows of the data are left out and listed in ``bad_rows.csv``. Under torchrun, or within
     :func:`ase_continuousp.training.lightning_launch.launch`, the processes share every batch.
@@ -188,7 +189,8 @@ def _run(
     started = time.monotonic() - state.seconds
     batches = Batches(crystals.counts, config.batch_size, config.seed)
     bar = tqdm(total=config.steps, initial=state.step, disable=not shown, unit="step")
-    with bar:
+    # Ranks would wait for one that stopped.
+    with bar, held_interrupts(ranks.count == 1) as was_pressed:
         while state.step < config.steps:
             row = update(config, state, crystals, objective, precision, batches, ranks)
             state.seconds = time.monotonic() - started
@@ -202,11 +204,14 @@ def _run(
                 row |= _validate(config, state, objective, validation)
             if state.step % 50 == 0 or validates:
                 log.write(row | {"step": state.step, "seconds": state.seconds})
-            if done or state.step % config.checkpoint_every == 0:
+            is_interrupted = was_pressed()
+            if done or is_interrupted or state.step % config.checkpoint_every == 0:
                 state.save(folder, settings)
                 minutes = round(state.seconds / 60, 1)
                 training = card["training"] | {"steps_done": state.step, "minutes": minutes}
                 save_model(folder, state.network, state.weights(), card | {"training": training})
+            if is_interrupted and not done:
+                raise KeyboardInterrupt
 
 
 def _some(crystals: CrystalFiles) -> Crystals:
