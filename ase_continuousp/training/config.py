@@ -201,10 +201,10 @@ _CONTRAST = {
     "capacity": 4000,
 }
 
-# What the shipped models were trained with: mp20 by "mp20" and, each begun with the weights of the
-# one before, "mp20-grown", "mp20-sharp" and "mp20-contrast"; perov5 by "perov5" and "perov5-sharp";
-# mpts52 by "mpts52", "mpts52-sharp" and a contrast that its card describes. The contrasts of both
-# were without noise on the two sides (`blur`), which came later and is the better recipe.
+# What the shipped models were trained with, each stage begun with the weights of the one before:
+# mp20 by "mp20", "mp20-grown", "mp20-sharp", "mp20-contrast" without noise (`blur`) and
+# 7,000 updates with it; perov5 by "perov5" and "perov5-sharp"; mpts52 by "mpts52", "mpts52-sharp"
+# and a contrast that its card describes; carbon24 by "carbon24" and "carbon24-contrast".
 PRESETS: dict[str, TrainConfig] = {
     "perov5": TrainConfig(steps=14_000, network=_SMALL),
     # More small noise and a narrower bottom of the funnels, once these are where they belong.
@@ -256,6 +256,17 @@ PRESETS: dict[str, TrainConfig] = {
         objective_options={"saturation": 0.05},
     ),
     "carbon24": TrainConfig(steps=8_000, ema=0.999, network=_SMALL),
+    "carbon24-contrast": TrainConfig(
+        steps=16_000,
+        learning_rate=1.2e-3,
+        warmup=500,
+        ema=0.999,
+        seed=33,
+        objective="score-contrast",
+        network={"channels": 96, "vector_channels": 48, "n_layers": 4},
+        law={"median": 0.22, "spread": 0.9, "lowest": 0.01},
+        objective_options={**_CONTRAST, "pairs": 16, "every": 24, "capacity": 6000},
+    ),
     # A few hundred crystals of one's own.
     "small": TrainConfig(
         steps=600,
