@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from ase.cli.main import main as ase_command
 from ase_continuousp import predict
 from ase_continuousp.search.cluster import connect
 from ase_continuousp.search.database import SearchDatabase, check_address
-from ase_continuousp.search.executors import EnduringProcesses, as_executor
+from ase_continuousp.search.executors import EnduringProcesses, as_executor, processes
 from ase_continuousp.search.many import Tally, predict_many, read_formulas
 from ase_continuousp.search.task import Settings, search_one
 from tests.dying import die, die_once
@@ -261,6 +261,27 @@ def test_a_scheduler_that_goes_away_ends_the_run(model: Path, tmp_path: Path) ->
             predict_many(SALTS, path, model=model, executor=pool, **FEW)
         tally = predict_many(SALTS, path, model=model, processes=1, **FEW)
     assert tally.done + tally.skipped == len(SALTS)
+
+
+def test_an_interrupted_run_ends_its_workers_whatever_they_do() -> None:
+    def interrupted() -> None:
+        with processes(2) as pool:
+            assert pool is not None
+            waiting.append(pool.submit(time.sleep, 600))
+            workers.append(pool.submit(os.getpid).result())
+            raise KeyboardInterrupt
+
+    waiting: list[Future[None]] = []
+    workers: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    with pytest.raises((BrokenProcessPool, CancelledError)):
+        waiting[0].result(timeout=60)
+    [worker] = workers
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not Path(f"/proc/{worker}").exists()
 
 
 def test_addresses_of_no_scheduler_are_refused() -> None:

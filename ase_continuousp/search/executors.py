@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
@@ -76,8 +75,7 @@ def processes(n: int) -> Iterator[Executor | None]:
     try:
         yield pool
     except BaseException:
-        # Whoever interrupts does not want to wait for what is still queued.
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.kill()  # whoever interrupts does not want to wait
         raise
     pool.shutdown()
 
@@ -121,6 +119,17 @@ class EnduringProcesses(Executor):
             pool = self._pool
         pool.shutdown(wait=wait, cancel_futures=cancel_futures)
 
+    def kill(self) -> None:
+        """Take no more tasks and end the workers at once, whatever they are doing."""
+        with self._lock:
+            self._is_shut = True
+            pool = self._pool
+        # Executors end their workers by a public method from Python 3.14 on.
+        workers = list((getattr(pool, "_processes", None) or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.kill()
+
     def _attempt(
         self,
         outer: Future[Any],
@@ -147,7 +156,7 @@ class EnduringProcesses(Executor):
             error = done.exception()
             if error is None:
                 outer.set_result(done.result())
-            elif isinstance(error, BrokenProcessPool) and number < _ATTEMPTS:
+            elif isinstance(error, BrokenProcessPool) and number < _ATTEMPTS and not self._is_shut:
                 logger.warning("a worker process died; its tasks are computed again")
                 self._instead_of(pool)
                 try:
@@ -173,8 +182,9 @@ class EnduringProcesses(Executor):
 
 def _use_one_thread() -> None:
     """Keep a worker to one thread: several workers on one core each do more than one on all."""
-    # Ctrl-C in a terminal goes to workers too; the traceback of each would bury what ours says.
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+    # Ctrl-C in a terminal goes to workers too. The process that started them ends them; tracebacks
+    # of theirs would bury what it says.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Read when torch and numba are imported, which a worker has not done yet.
     for name in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
         os.environ[f"{name}_NUM_THREADS"] = "1"
