@@ -160,6 +160,15 @@ def test_interrupted_run_resumes_to_the_same_weights(salts, tmp_path, monkeypatc
         torch.testing.assert_close(cut[name], expected, rtol=0, atol=0)
 
 
+@pytest.fixture
+def ctrl_c():
+    # Jobs of a shell that run in the background ignore it, and so do these tests if run so.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_keeps_the_updates_that_are_done(salts, tmp_path, monkeypatch):
     config = TrainConfig(steps=12, batch_size=3, warmup=5, network=SMALL, checkpoint_every=10)
     train(config, salts, tmp_path / "straight")
@@ -182,6 +191,7 @@ def test_ctrl_c_keeps_the_updates_that_are_done(salts, tmp_path, monkeypatch):
         torch.testing.assert_close(cut[name], expected, rtol=0, atol=0)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_second_ctrl_c_acts_at_once():
     with held_interrupts() as was_pressed:
         signal.raise_signal(signal.SIGINT)
