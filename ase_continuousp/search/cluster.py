@@ -41,12 +41,18 @@ def connect(address: str, patience: float = 20.0) -> Any:
     """
     try:
         from dask.distributed import Client
+        from distributed.comm.addressing import get_address_host_port
     except ImportError as error:
         raise ImportError(
             "scheduler: a cluster needs Dask: pip install 'ase-continuousp[search]'"
         ) from error
     if not address.strip():  # for Dask this would be a cluster of its own
         raise ValueError("scheduler must be an address such as tcp://10.0.0.1:8786: ''")
+    try:
+        # A client of what is no address leaves Dask's event loop closing, and the next one waiting.
+        get_address_host_port(address)
+    except ValueError as error:
+        raise ValueError(f"scheduler: nothing answers at {address}: {error}") from error
     ended: list[Any] = []
 
     def attempt() -> None:
