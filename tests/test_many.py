@@ -162,6 +162,14 @@ def test_a_reader_meets_a_new_database_whole_or_not_at_all(tmp_path: Path) -> No
     assert all(SearchDatabase(path).done() == {"s1"} for path in paths)
 
 
+def test_what_a_kill_left_of_a_new_database_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / ".found.db.tmp").write_bytes(b"half a database")
+    with SearchDatabase(tmp_path / "found.db") as database:
+        database.refuse("s1", {"reduced": "UO2"}, "element U is not supported")
+    assert SearchDatabase(tmp_path / "found.db").done() == {"s1"}
+    assert [path.name for path in tmp_path.iterdir()] == ["found.db"]
+
+
 def test_asking_makes_no_database(tmp_path: Path) -> None:
     assert SearchDatabase(tmp_path / "found.db").done() == set()
     assert not list(tmp_path.iterdir())

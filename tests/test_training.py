@@ -139,6 +139,12 @@ def test_training_lowers_the_loss_and_writes_a_model(salts, tmp_path):
     assert model.card["training"]["steps_done"] == 150
 
 
+def assert_same_weights(one, other):
+    expected, found = (load_file(run / "model.safetensors") for run in (one, other))
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=0, atol=0)
+
+
 def test_interrupted_run_resumes_to_the_same_weights(salts, tmp_path, monkeypatch):
     config = TrainConfig(steps=30, batch_size=3, warmup=5, network=SMALL, checkpoint_every=10)
     train(config, salts, tmp_path / "straight")
@@ -155,9 +161,7 @@ def test_interrupted_run_resumes_to_the_same_weights(salts, tmp_path, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         train(config, salts, tmp_path / "cut")
     train(config, salts, tmp_path / "cut", resume=True)
-    straight, cut = (load_file(tmp_path / run / "model.safetensors") for run in ("straight", "cut"))
-    for name, expected in straight.items():
-        torch.testing.assert_close(cut[name], expected, rtol=0, atol=0)
+    assert_same_weights(tmp_path / "straight", tmp_path / "cut")
 
 
 @pytest.fixture
@@ -186,9 +190,7 @@ def test_ctrl_c_keeps_the_updates_that_are_done(salts, tmp_path, monkeypatch):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert load_model(tmp_path / "cut").card["training"]["steps_done"] == 7
     train(config, salts, tmp_path / "cut", resume=True)
-    straight, cut = (load_file(tmp_path / run / "model.safetensors") for run in ("straight", "cut"))
-    for name, expected in straight.items():
-        torch.testing.assert_close(cut[name], expected, rtol=0, atol=0)
+    assert_same_weights(tmp_path / "straight", tmp_path / "cut")
 
 
 @pytest.mark.usefixtures("ctrl_c")

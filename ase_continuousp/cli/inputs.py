@@ -22,8 +22,8 @@ def run(
 ) -> None:
     """Write input folders for VASP (INCAR, KPOINTS, POSCAR, POTCAR.spec) or Quantum ESPRESSO."""
     from ase_continuousp import io
+    from ase_continuousp.arguments import check_count
     from ase_continuousp.io.inputs import write_espresso_input, write_vasp_input
-    from ase_continuousp.search.arguments import check_count
 
     check_count("--top", top)
     if code not in ("vasp", "espresso"):

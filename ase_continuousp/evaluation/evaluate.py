@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ase_continuousp import io
+from ase_continuousp.arguments import check_count, check_seed
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.evaluation.journal import Journal
 from ase_continuousp.evaluation.report import Report, Row
@@ -30,7 +31,6 @@ from ase_continuousp.evaluation.tasks import (
     sample_and_judge,
 )
 from ase_continuousp.model.checkpoint import TrainedModel, load_model
-from ase_continuousp.search.arguments import check_count, check_seed
 from ase_continuousp.search.executors import processes as worker_processes
 from ase_continuousp.search.refine import anneal_settings
 from ase_continuousp.search.sources import Sources, read_priors, sources_of_model

@@ -13,6 +13,7 @@ from ase import Atoms
 from ase.filters import Filter
 from ase.optimize.optimize import DEFAULT_MAX_STEPS, Optimizer
 
+from ase_continuousp.arguments import check_count, check_seed
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.niggli import reduce_crystals, straightened
 from ase_continuousp.sampling import checkpoint
@@ -90,6 +91,8 @@ class AnnealedLangevin(Optimizer):
 
     Raises
     ------
+    TypeError
+        If `atoms` are none, or a number of steps or the seed is no whole number.
     ValueError
         For a value out of its range, a cell that cannot move, or a constraint other than FixAtoms,
         FixCartesian, FixedLine, FixedPlane, FixCom and FixSymmetry.
@@ -153,15 +156,19 @@ class AnnealedLangevin(Optimizer):
         if preset is not None:
             check_free(atoms, move_cell=move_cell)
             target_acceptance = None
+        for name, count in (("n_steps", n_steps), ("loginterval", loginterval)):
+            check_count(name, count)
+        if seed is not None:
+            check_seed(seed)
         self._plan = AnnealPlan(
-            n_steps=_count("n_steps", n_steps),
+            n_steps=int(n_steps),
             temperature=Geometric(*positive_pair("temperature", temperature)),
             step_size=Geometric(*positive_pair("step_size", step_size)),
             warm_up=None if target_acceptance is None else WarmUp(target=target_acceptance),
             volume_per_atom=positive_pair("volume_per_atom", volume_per_atom),
         )
-        self._seed = _seed_of(seed)
-        self._loginterval = _count("loginterval", loginterval)
+        self._seed = None if seed is None else int(seed)
+        self._loginterval = int(loginterval)
         self._append_trajectory = append_trajectory
         self._n_frames_before = 0
         self._is_opened = False
@@ -428,17 +435,3 @@ class AnnealedLangevin(Optimizer):
         with self._opentraj() as trajectory:
             trajectory.set_description(self.todict() | description)
             trajectory.write(self.optimizable)
-
-
-def _seed_of(seed: int | None) -> int | None:
-    if seed is None:
-        return None
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"seed must be a whole number of at least 0, or None: {seed!r}")
-    return int(seed)
-
-
-def _count(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name} must be a positive integer: {value!r}")
-    return int(value)

@@ -155,6 +155,7 @@ class SearchDatabase:
         if self._is_missing():
             # ASE makes tables one by one: who reads at that moment finds a broken database.
             with replacing(self.address) as draft:
+                draft.unlink(missing_ok=True)  # SQLite would go on with what a kill left
                 ase.db.connect(draft, type="db", use_lock_file=False).metadata = _METADATA
         with self._read():
             is_new = not self._db.metadata

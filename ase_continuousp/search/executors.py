@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any, cast
 
-from ase_continuousp.search.arguments import check_count
+from ase_continuousp.arguments import check_count
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from ase import Atoms
 from tqdm import tqdm
 
 from ase_continuousp import __version__
+from ase_continuousp.arguments import check_count, check_seed
 from ase_continuousp.model.checkpoint import TrainedModel, load_model, torch_device
-from ase_continuousp.search.arguments import check_count, check_seed
 from ase_continuousp.search.bounds import Bounds
 from ase_continuousp.search.cluster import check_cluster
 from ase_continuousp.search.composition import formula_unit, parse_formula

@@ -11,9 +11,9 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import ArrayLike
 
+from ase_continuousp.arguments import check_count, check_seed
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.model.checkpoint import TrainedModel, load_model, torch_device
-from ase_continuousp.search.arguments import check_count, check_seed
 from ase_continuousp.search.bounds import Bounds
 from ase_continuousp.search.candidates import Candidate, make_candidate
 from ase_continuousp.search.composition import (

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 import numpy as np
 from ase import Atoms
 
+from ase_continuousp.arguments import check_count, check_seed
 from ase_continuousp.model.checkpoint import TrainedModel, load_model, torch_device
 from ase_continuousp.sampling.paper import PaperSampler, check_preset
-from ase_continuousp.search.arguments import check_count, check_seed
 from ase_continuousp.search.candidates import atoms_of
 from ase_continuousp.search.composition import check_elements, parse_formula
 from ase_continuousp.search.jobs import refine_all

@@ -16,7 +16,7 @@ from ase.calculators.calculator import BaseCalculator
 from tqdm import tqdm
 
 from ase_continuousp import io
-from ase_continuousp.search.arguments import check_count
+from ase_continuousp.arguments import check_count
 from ase_continuousp.search.candidates import Candidate, SecondOpinion, has_clash, info_of
 from ase_continuousp.search.dedupe import equivalence_classes
 from ase_continuousp.search.hull import KnownPhases

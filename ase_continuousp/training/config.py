@@ -202,9 +202,9 @@ _CONTRAST = {
 }
 
 # What the shipped models were trained with, each stage begun with the weights of the one before:
-# mp20 by "mp20", "mp20-grown", "mp20-sharp", "mp20-contrast" without noise (`blur`) and
-# 7,000 updates with it; perov5 by "perov5" and "perov5-sharp"; mpts52 by "mpts52", "mpts52-sharp"
-# and a contrast that its card describes; carbon24 by "carbon24" and "carbon24-contrast".
+# mp20 by "mp20", "mp20-grown", "mp20-sharp", and "mp20-contrast" without noise (`blur`), then with
+# it; perov5 by "perov5" and "perov5-sharp"; mpts52 by "mpts52", "mpts52-sharp" and a contrast that
+# its card describes; carbon24 by "carbon24" and, with a smaller network first, "carbon24-contrast".
 PRESETS: dict[str, TrainConfig] = {
     "perov5": TrainConfig(steps=14_000, network=_SMALL),
     # More small noise and a narrower bottom of the funnels, once these are where they belong.
