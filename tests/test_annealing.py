@@ -1,5 +1,7 @@
 """The short anneal: it finds the minimum of a solvable energy, batch or single, and says so."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -29,6 +31,32 @@ class Bowl:
             energy = np.where(crystals.lengths > self.limit, np.nan, energy)
         per_atom = (energy / n)[crystals.crystal_index]
         return Evaluation(energy, per_atom, np.zeros((crystals.n_atoms, 3)), stress)
+
+
+class Washboard(Bowl):
+    """The bowl with ripples: minima at every multiple of `period` in log ℓ, the lowest at ℓ₀."""
+
+    period, depth = 0.08, 0.04
+
+    def __call__(self, crystals):
+        found = super().__call__(crystals)
+        wave = 2 * np.pi / self.period
+        phase = wave * np.log(crystals.lengths / TARGET)
+        n = crystals.counts
+        energy = found.energy - self.depth * np.cos(phase) * n
+        slope = self.depth * wave * np.sin(phase) * n / 3 / crystals.volumes
+        return Evaluation(
+            energy,
+            (energy / n)[crystals.crystal_index],
+            found.forces,
+            found.stress + slope[:, None, None] * np.eye(3),
+        )
+
+
+def wells(crystals):
+    """Return how many ripples each crystal is away from the lowest minimum."""
+    away = np.log(crystals.lengths / TARGET) / Washboard.period
+    return np.abs(np.rint(away)).astype(int)
 
 
 def batch():
@@ -75,6 +103,49 @@ def test_without_noise_a_crystal_is_only_quenched():
     assert np.all(np.abs(done.crystals.volumes[[1, 3]] / start.volumes[[1, 3]] - 1) > 1e-6)
 
 
+REHEATED = AnnealSettings(
+    n_steps=5, level=0.05, quench_steps=60, quench_step=0.02, reheats=6, reheat_steps=10
+)
+
+
+def test_reheating_finds_lower_minima():
+    cube = Crystals.single(np.zeros((1, 3)), 1.3 * TARGET * np.eye(3), [84])
+    start = Crystals.concatenate([cube] * 60)
+    ends = {
+        reheats: anneal(
+            Washboard(), start, replace(REHEATED, reheats=reheats), np.random.default_rng(0)
+        )
+        for reheats in (0, 1, 6)
+    }
+    energies = [ends[n].evaluation.energy for n in (0, 1, 6)]
+    # The same seed is the same path up to the first reheating, and only what is lower is kept.
+    assert np.all(energies[1] <= energies[0] + 1e-9)
+    assert np.all(energies[2] <= energies[1] + 1e-9)
+    found = [np.mean(wells(ends[n].crystals) == 0) for n in (0, 6)]
+    assert found[0] < 0.5 < found[1]
+    assert ends[6].converged.all()
+    np.testing.assert_allclose(ends[6].trace[-1], ends[6].evaluation.energy, atol=1e-9)
+
+
+def test_reheated_paths_do_not_depend_on_those_after_them():
+    many = anneal(Washboard(), batch(), REHEATED, np.random.default_rng(3))
+    few = anneal(Washboard(), batch().select([0, 1]), REHEATED, np.random.default_rng(3))
+    np.testing.assert_allclose(many.crystals.select([0, 1]).cells, few.crystals.cells, atol=1e-9)
+
+
+def test_what_is_only_quenched_is_not_reheated():
+    start = batch()
+    noise = [0.0, 0.2, 0.0, 0.2]
+    ends = [
+        anneal(
+            Washboard(), start, replace(REHEATED, reheats=n), np.random.default_rng(0), noise=noise
+        ).crystals.volumes
+        for n in (0, 6)
+    ]
+    np.testing.assert_array_equal(ends[0][[0, 2]], ends[1][[0, 2]])
+    assert np.any(np.abs(ends[0] - ends[1])[[1, 3]] > 1e-3)
+
+
 def test_steps_are_limited_and_energies_without_value_stop_a_crystal():
     settings = AnnealSettings(n_steps=0, quench_steps=3, quench_step=1e6, largest=0.1)
     start = batch()
@@ -106,6 +177,7 @@ def test_cells_come_back_reduced_and_atoms_inside():
     ("changes", "message"),
     [
         ({"n_steps": -1}, "n_steps must not be negative: -1"),
+        ({"reheats": -1}, "reheats must not be negative: -1"),
         ({"step": 0.0}, "step must lie between 0 and 2: 0.0"),
     ],
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -66,6 +66,8 @@ def anneal(
     trained to have the gradient s/(s + s₀) where a crystal is s away from the truth (see
     :class:`ase_continuousp.training.objectives.score.ScoreMatching`), so the drift goes a share
     α of the way back and the noise keeps the crystal at the level s_i, which falls linearly.
+    Settings may ask for the crystal to be heated again after its quench, cooled and quenched, some
+    times; of the minima of its path the lowest is kept.
     There is no Metropolis correction, because only the end counts. Each crystal draws from a
     stream of its own, so its path does not depend on its neighbors in the batch.
 
@@ -100,31 +102,67 @@ def anneal(
     """
     start = np.full(crystals.n_crystals, settings.level) if noise is None else noise
     start = np.broadcast_to(np.asarray(start, dtype=np.float64), (crystals.n_crystals,))
-    draws = draw_noise(crystals, settings.n_steps, rng)
     if symmetry is not None:
         energy = symmetry.symmetric(energy)
-        kept = [symmetry(crystals, Displacement(*draw)) for draw in draws]
-        draws = [(one.atoms, one.cells) for one in kept]
+    run = _Run(energy, settings, rng.spawn(crystals.n_crystals), symmetry, progress)
     found = energy(crystals)
-    trace = [found.energy / crystals.counts]
-    for i in range(settings.n_steps):
-        level = start + (np.minimum(start, settings.lowest_level) - start) * i / settings.n_steps
-        # A crystal that is only to be quenched waits for the others to cool down.
-        drift = np.where(start > 0, settings.step * (level + settings.saturation), 0.0)
-        kick = np.sqrt(settings.step * (2.0 - settings.step)) * level
-        crystals, found = _step(energy, crystals, found, settings, drift, kick, draws[i])
-        trace.append(found.energy / crystals.counts)
-        if progress is not None:
-            progress(i + 1)
-    crystals, found, quenched = quench(
-        energy, crystals, found, settings, progress=progress, done=settings.n_steps
-    )
-    trace += quenched
+    run.trace.append(found.energy / crystals.counts)
+    crystals, found = run.descend(crystals, found, start, settings.n_steps)
+    heated = start > 0
+    for _ in range(settings.reheats if heated.any() else 0):
+        level = np.where(heated, settings.reheat_level, 0.0)
+        if symmetry is None:  # whose operations are those of this cell
+            crystals = reduce_crystals(crystals).wrapped()
+            found = energy(crystals)
+        other, there = run.descend(crystals, found, level, settings.reheat_steps)
+        lower = heated & there.is_finite & ~(there.energy >= found.energy)
+        found = there.where(lower, found, crystals.crystal_index)
+        crystals = other.where(lower, crystals)
+        run.trace.append(found.energy / crystals.counts)
     converged = is_converged(crystals, found, settings)
     # A crystal without finite energy was never moved there, so every cell can be reduced.
     crystals = reduce_crystals(crystals).wrapped()
     found = energy(crystals)
-    return AnnealResult(crystals, found, converged & found.is_finite, np.array(trace))
+    return AnnealResult(crystals, found, converged & found.is_finite, np.array(run.trace))
+
+
+@dataclass
+class _Run:
+    """What the descents of one anneal share."""
+
+    energy: EnergyFunction
+    settings: AnnealSettings
+    streams: Sequence[np.random.Generator]
+    symmetry: SymmetryProjection | None
+    progress: Progress | None
+    trace: list[Floats] = field(default_factory=list)
+    done: int = 0
+
+    def descend(
+        self, crystals: Crystals, found: Evaluation, start: Floats, n_steps: int
+    ) -> tuple[Crystals, Evaluation]:
+        """Cool from the levels of the start and quench."""
+        settings, energy = self.settings, self.energy
+        draws = _draws(crystals, n_steps, self.streams)
+        if self.symmetry is not None:
+            kept = [self.symmetry(crystals, Displacement(*draw)) for draw in draws]
+            draws = [(one.atoms, one.cells) for one in kept]
+        for i in range(n_steps):
+            level = start + (np.minimum(start, settings.lowest_level) - start) * i / n_steps
+            # A crystal that is only to be quenched waits for the others to cool down.
+            drift = np.where(start > 0, settings.step * (level + settings.saturation), 0.0)
+            kick = np.sqrt(settings.step * (2.0 - settings.step)) * level
+            crystals, found = _step(energy, crystals, found, settings, drift, kick, draws[i])
+            self.trace.append(found.energy / crystals.counts)
+            if self.progress is not None:
+                self.progress(self.done + i + 1)
+        self.done += n_steps
+        crystals, found, quenched = quench(
+            energy, crystals, found, settings, progress=self.progress, done=self.done
+        )
+        self.trace += quenched
+        self.done += len(quenched)
+        return crystals, found
 
 
 def _step(
@@ -154,9 +192,15 @@ def draw_noise(
 
     Each crystal draws from a stream of its own.
     """
+    return _draws(crystals, n_steps, rng.spawn(crystals.n_crystals))
+
+
+def _draws(
+    crystals: Crystals, n_steps: int, streams: Sequence[np.random.Generator]
+) -> list[tuple[Floats, Floats]]:
     atoms = np.empty((n_steps, crystals.n_atoms, 3))
     cells = np.empty((n_steps, crystals.n_crystals, 3, 3))
-    for b, stream in enumerate(rng.spawn(crystals.n_crystals)):
+    for b, stream in enumerate(streams):
         first, last = crystals.offsets[b : b + 2]
         own = stream.standard_normal((n_steps, last - first, 3))
         atoms[:, first:last] = own - own.mean(axis=1, keepdims=True)

@@ -38,11 +38,18 @@ class AnnealSettings:
         Longest displacement, and largest strain over c, in one step.
     tolerance : float
         A crystal is converged if no gradient (per ℓ, and per c and atom for the cell) exceeds it.
+    reheats : int
+        How often a crystal is heated again after its quench, cooled and quenched; the lowest
+        minimum is kept.
+    reheat_level : float
+        Noise level s at which that begins.
+    reheat_steps : int
+        Noisy steps each time.
 
     Raises
     ------
     ValueError
-        If a number of steps is negative, a length not positive, or `step` not between 0 and 2,
+        If a number of steps or reheats is negative, a length not positive, or `step` not between 0 and 2,
         where the drift would overshoot.
     """
 
@@ -56,9 +63,13 @@ class AnnealSettings:
     strain_scale: float = 0.6
     largest: float = 0.3
     tolerance: float = 0.02
+    reheats: int = 0
+    reheat_level: float = 0.4
+    reheat_steps: int = 120
 
     def __post_init__(self) -> None:
-        for name in ("n_steps", "quench_steps", "level", "lowest_level"):
+        lengths = ("level", "lowest_level", "reheat_level")
+        for name in ("n_steps", "quench_steps", "reheats", "reheat_steps", *lengths):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative: {getattr(self, name)}")
         if not 0 < self.step < 2:

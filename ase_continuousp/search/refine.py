@@ -86,7 +86,7 @@ def anneal_settings(
     model : TrainedModel
         Its card may hold an entry "anneal" with values of AnnealSettings.
     n_steps : int, optional
-        Instead of the model's.
+        Noisy steps in all instead of the model's, without reheating.
     relax : bool
         Whether to quench at the end.
 
@@ -100,8 +100,9 @@ def anneal_settings(
     except TypeError as error:
         raise ValueError(f"model {model.name!r}: its card has a wrong setting: {error}") from None
     if n_steps is not None:
-        settings = replace(settings, n_steps=n_steps)
-    return settings if relax else replace(settings, quench_steps=0)
+        settings = replace(settings, n_steps=n_steps, reheats=0)
+    # Minima are compared: without quenches there are none.
+    return settings if relax else replace(settings, quench_steps=0, reheats=0)
 
 
 def refine_starts(
