@@ -8,7 +8,9 @@ import pytest
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.energy_function import Evaluation
 from ase_continuousp.io import from_atoms
+from ase_continuousp.model.checkpoint import load_model
 from ase_continuousp.sampling.annealing import AnnealSettings, anneal
+from ase_continuousp.search.refine import anneal_settings
 from tests.systems import system
 
 TARGET = 2.7  # ℓ of the minimum [Å]
@@ -189,3 +191,12 @@ def test_bad_settings_are_named(changes, message):
 def test_batch_of_one_is_a_batch():
     one = Crystals.single(np.zeros((1, 3)), 3 * np.eye(3), [84])
     assert anneal(Bowl(), one, AnnealSettings(), np.random.default_rng(0)).crystals.n_crystals == 1
+
+
+def test_models_are_reheated_unless_steps_are_given_or_nothing_is_quenched():
+    model = load_model("mp20")
+    assert anneal_settings(model).reheats > 0
+    short = anneal_settings(model, n_steps=5)
+    assert (short.n_steps, short.reheats) == (5, 0)
+    raw = anneal_settings(model, relax=False)
+    assert (raw.quench_steps, raw.reheats) == (0, 0)

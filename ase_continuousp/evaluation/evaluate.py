@@ -99,7 +99,7 @@ def evaluate(
     device : str
         "auto", "cpu" or "cuda".
     n_steps : int, optional
-        Noisy steps of a chain; those of the model if not given.
+        Noisy steps of a chain, without reheating; those of the model if not given.
     controls : bool
         Whether to compute the controls.
     journal : path, optional

@@ -49,8 +49,8 @@ class AnnealSettings:
     Raises
     ------
     ValueError
-        If a number of steps or reheats is negative, a length not positive, or `step` not between 0 and 2,
-        where the drift would overshoot.
+        If a number of steps or reheats is negative, a length not positive, or `step` not between 0
+        and 2, where the drift would overshoot.
     """
 
     n_steps: int = 200

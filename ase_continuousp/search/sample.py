@@ -52,7 +52,8 @@ def sample(
     n_chains : int
         Chains for each composition, of which the one lowest in energy is returned.
     n_steps : int, optional
-        Noisy steps of a chain; those of the model, or of the preset, if not given.
+        Noisy steps of a chain, without reheating; those of the model, or of the preset, if not
+        given.
     preset : {"paper"}, optional
         Instead of short anneals with a quench the sampler of arXiv 2502.02026
         (:class:`~ase_continuousp.sampling.PaperSampler`): 1,000 Metropolis-adjusted steps in cell
