@@ -169,7 +169,8 @@ def test_chains_stay_in_their_space_groups():
     assert abs(u - 0.29) > 1e-3
 
 
-def test_short_anneals_stay_in_their_space_groups():
+@pytest.mark.parametrize("reheats", [0, 2])
+def test_short_anneals_stay_in_their_space_groups(reheats):
     crystals = batch().select([0, 1])
     projection = SymmetryProjection.of(crystals)
 
@@ -181,7 +182,7 @@ def test_short_anneals_stay_in_their_space_groups():
         )
         return type(found)(found.energy, found.energies, found.forces + noise, found.stress)
 
-    settings = AnnealSettings(n_steps=8, quench_steps=6)
+    settings = AnnealSettings(n_steps=8, quench_steps=6, reheats=reheats, reheat_steps=8)
     kept = anneal(rough, crystals, settings, np.random.default_rng(0), symmetry=projection)
     assert is_kept(kept.crystals, projection.n_operations, 1e-6)
     assert np.abs(kept.crystals.volumes - crystals.volumes).min() > 1e-2

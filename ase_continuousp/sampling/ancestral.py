@@ -76,7 +76,7 @@ def ancestral(
         raise ValueError("spacegroup: a noise-conditional model cannot keep a space group")
     start = np.full(crystals.n_crystals, settings.level) if noise is None else noise
     start = np.broadcast_to(np.asarray(start, dtype=np.float64), (crystals.n_crystals,))
-    draws = draw_noise(crystals, settings.n_steps, rng)
+    draws = draw_noise(crystals, settings.n_steps, rng.spawn(crystals.n_crystals))
     moving, first = start > 0, np.maximum(start, settings.lowest_level)
     trace = []
     for i in range(settings.n_steps):

@@ -143,7 +143,7 @@ class _Run:
     ) -> tuple[Crystals, Evaluation]:
         """Cool from the levels of the start and quench."""
         settings, energy = self.settings, self.energy
-        draws = _draws(crystals, n_steps, self.streams)
+        draws = draw_noise(crystals, n_steps, self.streams)
         if self.symmetry is not None:
             kept = [self.symmetry(crystals, Displacement(*draw)) for draw in draws]
             draws = [(one.atoms, one.cells) for one in kept]
@@ -186,18 +186,12 @@ def _step(
 
 
 def draw_noise(
-    crystals: Crystals, n_steps: int, rng: np.random.Generator
+    crystals: Crystals, n_steps: int, streams: Sequence[np.random.Generator]
 ) -> list[tuple[Floats, Floats]]:
     """Return normal noise of atoms, without its mean, and of cells, symmetric, for every step.
 
-    Each crystal draws from a stream of its own.
+    Each crystal draws from its own of the streams.
     """
-    return _draws(crystals, n_steps, rng.spawn(crystals.n_crystals))
-
-
-def _draws(
-    crystals: Crystals, n_steps: int, streams: Sequence[np.random.Generator]
-) -> list[tuple[Floats, Floats]]:
     atoms = np.empty((n_steps, crystals.n_atoms, 3))
     cells = np.empty((n_steps, crystals.n_crystals, 3, 3))
     for b, stream in enumerate(streams):
