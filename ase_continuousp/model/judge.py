@@ -17,6 +17,7 @@ from torch import Tensor
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.io.replacing import replacing
 from ase_continuousp.model.continuous import ContinuousEnergy, crystal_means
+from ase_continuousp.model.packing import packed, unpacked
 from ase_continuousp.model.pairs import Graph
 from ase_continuousp.neighborlist import search
 
@@ -24,7 +25,6 @@ Floats = NDArray[np.float64]
 
 JUDGE = "judge.safetensors"
 _FORMAT = "ase_continuousp-judge-2"
-_SCALE = ".scale"
 
 
 class Judge:
@@ -60,10 +60,13 @@ class Judge:
         return made
 
     def save(self, path: str | os.PathLike[str], *, trained_on: str = "") -> None:
-        """Write weights, matrices as 8-bit integers times a scale per row, by a rename."""
+        """Write weights, matrices as 8-bit integers times a scale per row, by a rename.
+
+        Odds change by some hundredths, much less than those of one judge and another differ.
+        """
         tensors: dict[str, Tensor] = {}
         for name, value in self.network.named_parameters():
-            tensors |= _packed(name, value.detach().cpu())
+            tensors |= packed(name, value.detach().cpu())
         about = {
             "format": _FORMAT,
             "hyperparameters": json.dumps(self.network.hyperparameters),
@@ -91,11 +94,7 @@ class Judge:
                 if about.get("format") != _FORMAT:
                     raise ValueError(f"format is {about.get('format')!r}, not {_FORMAT!r}")
                 stored = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-            tensors = {
-                name: _unpacked(value, stored.get(name + _SCALE))
-                for name, value in stored.items()
-                if not name.endswith(_SCALE)
-            }
+            tensors = unpacked(stored)
             with torch.random.fork_rng(devices=[]):
                 network = ContinuousEnergy(**json.loads(about["hyperparameters"]))
             network.load_state_dict(tensors)
@@ -103,27 +102,6 @@ class Judge:
             reason = str(error).strip().splitlines()[0]
             raise ValueError(f"judge: {os.fspath(path)} holds no judge: {reason}") from None
         return cls(network, device=device)
-
-
-def _packed(name: str, value: Tensor) -> dict[str, Tensor]:
-    """Return a parameter in as few bytes as its digits are worth.
-
-    Odds change by some hundredths, much less than those of one judge and another differ.
-    """
-    if value.ndim < 2:
-        return {name: value.half().contiguous()}
-    rows = value.reshape(len(value), -1)
-    scale = (rows.abs().amax(1, keepdim=True) / 127.0).clamp_min(1e-12)
-    return {
-        name: torch.round(rows / scale).to(torch.int8).reshape(value.shape).contiguous(),
-        name + _SCALE: scale[:, 0].contiguous(),
-    }
-
-
-def _unpacked(value: Tensor, scale: Tensor | None) -> Tensor:
-    if scale is None:
-        return value.float()
-    return value.float() * scale.reshape(-1, *[1] * (value.ndim - 1))
 
 
 def log_odds(network: ContinuousEnergy, crystals: Crystals, device: torch.device) -> Tensor:

@@ -16,11 +16,12 @@ from tqdm import tqdm
 from ase_continuousp.model.checkpoint import TrainedModel, load_model
 from ase_continuousp.model.derivatives import ModelEnergy
 from ase_continuousp.model.judge import JUDGE, Judge
+from ase_continuousp.model.polish import POLISH, Polish
 from ase_continuousp.sampling.annealing import AnnealSettings
 from ase_continuousp.sampling.paper import PaperSampler
 from ase_continuousp.search.chains import sample_starts
 from ase_continuousp.search.executors import as_executor
-from ase_continuousp.search.refine import Refined, judged, refine_starts
+from ase_continuousp.search.refine import Refined, judged, polished, refine_starts
 from ase_continuousp.starts import StartCrystal
 
 _BATCH_ATOMS = 640  # a batch that keeps one core busy and its pairs in the cache
@@ -114,7 +115,12 @@ def run_job(job: Job) -> list[Refined]:
             keeps_symmetry=job.keeps_symmetry,
         )
     judge = _judge_of(job.model, job.device)
-    return made if judge is None else judged(made, judge)
+    if judge is not None:
+        made = judged(made, judge)
+    polish = _polish_of(job.model, job.device)
+    if polish is None or job.preset is not None or not job.settings.quench_steps:
+        return made  # what is not to be relaxed is not to be moved
+    return polished(made, polish, energy, keeps_symmetry=job.keeps_symmetry)
 
 
 def refine_all(
@@ -216,3 +222,11 @@ def _judge_of(model: str, device: str) -> Judge | None:
     if not path.is_file():
         return None
     return Judge.load(path, device=_energy_of(model, device).device)
+
+
+@lru_cache(maxsize=2)
+def _polish_of(model: str, device: str) -> Polish | None:
+    path = Path(model) / POLISH
+    if not path.is_file():
+        return None
+    return Polish.load(path, load_model(model), device=_energy_of(model, device).device)

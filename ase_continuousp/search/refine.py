@@ -14,8 +14,10 @@ from ase_continuousp.energy_function import EnergyFunction, Evaluation
 from ase_continuousp.model.checkpoint import TrainedModel
 from ase_continuousp.model.conditional import ConditionalEnergy
 from ase_continuousp.model.judge import Judge
+from ase_continuousp.model.polish import Polish
 from ase_continuousp.sampling.ancestral import ancestral
 from ase_continuousp.sampling.annealing import AnnealSettings, anneal
+from ase_continuousp.sampling.displacement import Displacement
 from ase_continuousp.sampling.symmetry import SymmetryProjection
 from ase_continuousp.starts import StartCrystal
 
@@ -199,4 +201,55 @@ def judged(refined: Sequence[Refined], judge: Judge) -> list[Refined]:
         odds = judge(Crystals.concatenate([refined[i].crystals for i in sane]))
         for i, value in zip(sane, odds.tolist(), strict=True):
             made[i] = replace(made[i], log_odds=value)
+    return made
+
+
+def polished(
+    refined: Sequence[Refined],
+    polish: Polish,
+    energy: EnergyFunction,
+    *,
+    keeps_symmetry: bool = False,
+) -> list[Refined]:
+    """Return crystals after the last small step, those of the kinds that it was trained for.
+
+    Energy, forces and stress are those of the new place. The energy of the basin and what the
+    judge said stay, because rankings were fitted to what they are before.
+
+    Parameters
+    ----------
+    refined : sequence of Refined
+    polish : Polish
+    energy : EnergyFunction
+    keeps_symmetry : bool
+        Whether each crystal stays in the space group that it is in, to rounding.
+    """
+    chosen = [
+        i
+        for i, one in enumerate(refined)
+        if one.is_finite and (polish.kinds == "all" or one.start.noise <= 0)
+    ]
+    made = list(refined)
+    if not chosen:
+        return made
+    batch = Crystals.concatenate([refined[i].crystals for i in chosen])
+    moved = polish(batch)
+    if keeps_symmetry:
+        still = np.zeros((len(batch), 3, 3))
+        move = Displacement(moved.positions - batch.positions, still)
+        move = SymmetryProjection.of(batch)(batch, move)
+        moved = replace(batch, positions=batch.positions + move.atoms)
+    found = energy(moved)
+    ready = np.array([refined[i].converged for i in chosen])
+    trace = (found.energy / moved.counts)[None]
+    ends = refined_of([refined[i].start for i in chosen], moved, found, ready, trace)
+    for i, one in zip(chosen, ends, strict=True):
+        before = refined[i]
+        if one.is_finite:
+            made[i] = replace(
+                one,
+                trace=np.append(before.trace, one.trace),
+                basin_energy=before.energy if before.basin_energy is None else before.basin_energy,
+                log_odds=before.log_odds,
+            )
     return made

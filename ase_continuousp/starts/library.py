@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from lzma import LZMAError
 
 import numpy as np
 from ase.geometry import cellpar_to_cell
@@ -148,12 +149,17 @@ class PrototypeLibrary:
         return empty.with_fractional(np.concatenate([f for _, f, _ in parts]))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the library as one compressed file, whole or not at all."""
+        """Write the library as one compressed file, whole or not at all.
+
+        It is what `numpy.savez_compressed` writes, but for LZMA, which makes it a sixth smaller.
+        """
         arrays = {f.name: getattr(self, f.name) for f in fields(self)}
         arrays = {name: array for name, array in arrays.items() if array is not None}
-        # A stream: to a path numpy adds the ending .npz.
-        with replacing(path) as draft, draft.open("wb") as stream:
-            np.savez_compressed(stream, format=np.array(_FORMAT), **arrays)
+        arrays["format"] = np.array(_FORMAT)
+        with replacing(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_LZMA) as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w") as stream:
+                    np.lib.format.write_array(stream, array, allow_pickle=False)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> PrototypeLibrary:
@@ -173,7 +179,7 @@ class PrototypeLibrary:
                 optional = {"energies"} - set(stored.files)
                 names = [f.name for f in fields(cls) if f.name not in optional]
                 made = cls(**{name: stored[name] for name in names})
-        except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except (KeyError, ValueError, EOFError, LZMAError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path} is not a prototype library: {error}") from error
         if made._first_site[-1] != len(made.sites) or made._first_element[-1] != len(made.elements):
             raise ValueError(f"{path} is a damaged prototype library: counts and arrays disagree")

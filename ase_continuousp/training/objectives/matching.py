@@ -12,19 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ase_continuousp.crystals import Crystals
-from ase_continuousp.lattice import symmetric_exponential
-from ase_continuousp.model.derivatives import differentiate
-from ase_continuousp.model.pairs import Graph
-from ase_continuousp.neighborlist import Neighbors, search
 from ase_continuousp.training.batches import Part, Streams
 from ase_continuousp.training.noise import Noised, NoiseLaw, perturb
+from ase_continuousp.training.slopes import add_slope, first_derivatives
 
 Floats = NDArray[np.float64]
-# Displacement of the central difference, in units of ℓ: the gradient of the loss agrees with
-# double backward to four digits from 0.0005 to 0.01 in float32.
-_STEP = 0.004
-# Pairs beyond the cutoff that the displaced crystals may need.
-_SKIN = 0.04
 
 
 @dataclass(frozen=True)
@@ -35,8 +27,8 @@ class GradientMatching(ABC):
 
         loss = mean_i ρ(|ℓ ∂U/∂r_i − h t_i|²) + w/2 mean_b ‖(c/√N) ∂U/∂ε − h G‖²
 
-    The gradient with respect to the parameters needs no second derivatives: with v = ∂loss/∂(∂U),
-    ∇θ loss = ∇θ (v · ∂U/∂x) ≈ ∇θ [U(x + hv) − U(x − hv)]/2h.
+    The gradient with respect to the parameters needs no second derivatives
+    (:mod:`ase_continuousp.training.slopes`).
 
     Parameters
     ----------
@@ -105,7 +97,8 @@ class GradientMatching(ABC):
             Position and strain part of the loss.
         """
         position_loss, strain_loss, moves, strains = self._residuals(network, drawn, dtype, of)
-        self._central_difference(network, drawn, moves, strains, dtype, scale)
+        energy = self.at_levels(network, np.concatenate([drawn.levels] * 2))
+        add_slope(network, energy, drawn.crystals, moves, strains, dtype, scale=scale)
         return position_loss, strain_loss
 
     def loss(self, network: Any, drawn: Noised, dtype: torch.dtype) -> tuple[float, float]:
@@ -127,22 +120,8 @@ class GradientMatching(ABC):
         crystals = noised.crystals
         whole = crystals if of is None else of
         n_atoms, n_crystals = whole.n_atoms, whole.n_crystals
-        neighbors = _search(network, crystals)
-        cpu = torch.device("cpu")
-        graph = Graph.of(crystals, neighbors, dtype, cpu)
-        wanted = [p for p in network.parameters() if p.requires_grad]
-        for parameter in wanted:  # the first pass differentiates over positions only
-            parameter.requires_grad_(False)
-        try:
-            _, gradient, virial = differentiate(
-                self.at_levels(network, noised.levels),
-                graph,
-                torch.from_numpy(crystals.positions),
-                torch.from_numpy(crystals.cells),
-            )
-        finally:
-            for parameter in wanted:
-                parameter.requires_grad_(True)
+        energy = self.at_levels(network, noised.levels)
+        gradient, virial = first_derivatives(network, energy, crystals, dtype)
         scale = self.law.strain_scale
         target = self.target(noised.levels)
         lengths = crystals.lengths[crystals.crystal_index, None]
@@ -156,53 +135,3 @@ class GradientMatching(ABC):
         moves = lengths * (2.0 / n_atoms) * r * slope[:, None]
         strains = self.strain_weight * unit * e / n_crystals
         return position_loss, strain_loss, moves, strains
-
-    def _central_difference(
-        self,
-        network: Any,
-        noised: Noised,
-        moves: Floats,
-        strains: Floats,
-        dtype: torch.dtype,
-        scale: float,
-    ) -> None:
-        crystals = noised.crystals
-        index = crystals.crystal_index
-        largest = np.maximum(
-            np.maximum.reduceat(np.linalg.norm(moves, axis=1), crystals.offsets[:-1])
-            / crystals.lengths,
-            np.linalg.norm(strains, axis=(1, 2)),
-        )
-        steps = _STEP / np.maximum(largest, 1e-30)
-        both = []
-        for sign in (1.0, -1.0):
-            h = sign * steps
-            stretch = symmetric_exponential(h[:, None, None] * strains)
-            positions = crystals.positions + h[index, None] * moves
-            positions = np.einsum("ax,axy->ay", positions, stretch[index])
-            both.append(
-                Crystals(positions, crystals.cells @ stretch, crystals.numbers, crystals.offsets)
-            )
-        doubled = Crystals.concatenate(both)
-        neighbors = _search(network, crystals)
-        graph = Graph.of(doubled, _twice(neighbors, crystals.n_atoms), dtype, torch.device("cpu"))
-        weights = np.concatenate([steps, -steps])[doubled.crystal_index]
-        weights = 0.5 * scale / weights
-        energy = self.at_levels(network, np.concatenate([noised.levels] * 2))
-        energies = energy.atomic_energies(
-            graph, torch.from_numpy(doubled.positions), torch.from_numpy(doubled.cells)
-        )
-        (energies * torch.from_numpy(weights).to(energies.dtype)).sum().backward()
-
-
-def _search(network: Any, crystals: Crystals) -> Neighbors:
-    return search(crystals, (network.cutoff_ratio + _SKIN) * crystals.lengths)
-
-
-def _twice(neighbors: Neighbors, n_atoms: int) -> Neighbors:
-    return Neighbors(
-        i=np.concatenate([neighbors.i, neighbors.i + n_atoms]),
-        j=np.concatenate([neighbors.j, neighbors.j + n_atoms]),
-        S=np.concatenate([neighbors.S, neighbors.S]),
-        first=np.concatenate([neighbors.first, neighbors.first[1:] + neighbors.n_pairs]),
-    )

@@ -1,0 +1,39 @@
+"""``polish``: train the last small step of prototypes to the truth, into the folder of a model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def run(
+    model: Annotated[Path, typer.Option(help="Folder of a model with a prototype library.")],
+    data: Annotated[
+        list[Path], typer.Option("--data", help="Training files of the model; repeatable.")
+    ],
+    val: Annotated[
+        Path | None, typer.Option(help="Validation file, to choose how much of the step to take.")
+    ] = None,
+    compositions: Annotated[
+        int | None, typer.Option(help="Training crystals to learn from, instead of 60,000.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Updates, instead of 12,000.")] = None,
+    seed: Annotated[int, typer.Option(help="Of choice and order.")] = 0,
+) -> None:
+    """Train the last step of a model; an interrupted run goes on to the same result."""
+    from ase_continuousp.training.polishing import PolishConfig, train_polish
+
+    asked = {"n_compositions": compositions, "steps": steps}
+    changes = {name: value for name, value in asked.items() if value is not None}
+    made = train_polish(
+        model,
+        data,
+        PolishConfig(seed=seed, **changes),
+        val=val,
+        processes=os.cpu_count() or 1,
+        progress=True,
+    )
+    typer.echo(f"polish: {made}")
