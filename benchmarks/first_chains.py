@@ -64,12 +64,16 @@ def main() -> None:
     report = json.loads(Path(arguments.report).read_text())
     if report["start"] != "random":
         parser.error(f"the samples of start={report['start']!r} are not alike")
+    constants = None
+    if arguments.model:
+        constants = load_model(arguments.model).card.get("ranking", {}).get("generated")
+        if constants is None:
+            parser.error(f"--model: {arguments.model} has no ranking of generated crystals")
     rows = report["per_structure"]
     print(f"{len(rows)} crystals, {report['k']} chains each")
     for n in arguments.chains:
         print(f"lowest of {n:2}: {rates([lowest(row, n) for row in rows])}")
-        if arguments.model:
-            constants = load_model(arguments.model).card["ranking"]["generated"]
+        if constants is not None:
             print(f"ranked of {n:2}: {rates([ranked_first(row, n, constants) for row in rows])}")
     print(f"best of {report['k']:2}:   {rates([row['rms'] for row in rows])}")
 

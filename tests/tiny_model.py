@@ -30,7 +30,8 @@ def save_tiny_model(
     """Write the model and return its folder. Uranium and tungsten are not among its elements."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made = ContinuousEnergy(channels=8, vector_channels=4, n_layers=2, **(network or {}))
+        sizes = {"channels": 8, "vector_channels": 4, "n_layers": 2}
+        made = ContinuousEnergy(**(sizes | dict(network or {})))
     training = {"data": ["none"], "crystals": 0, "minutes": 0}
     save_model(
         folder, made, made.state_dict(), {"elements": ELEMENTS, "training": training, **card}

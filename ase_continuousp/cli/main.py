@@ -13,6 +13,7 @@ import typer
 from ase_continuousp import __version__
 from ase_continuousp.cli import (
     anneal,
+    average,
     calibrate,
     evaluate,
     info,
@@ -40,6 +41,7 @@ for verb in (
     anneal,
     inputs,
     train,
+    average,
     library,
     judge,
     polish,

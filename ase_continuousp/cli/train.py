@@ -23,8 +23,8 @@ def run(
     preset: Annotated[
         str,
         typer.Option(
-            help="perov5, perov5-sharp, mp20, mp20-grown, mp20-sharp, mp20-contrast, mpts52, "
-            "mpts52-sharp, carbon24, carbon24-contrast, small, paper."
+            help="perov5, perov5-sharp, perov5-contrast, mp20, mp20-grown, mp20-sharp, "
+            "mp20-contrast, mpts52, mpts52-sharp, carbon24, carbon24-contrast, small, paper."
         ),
     ] = "mp20",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,

@@ -203,7 +203,8 @@ _CONTRAST = {
 
 # What the shipped models were trained with, each stage begun with the weights of the one before:
 # mp20 by "mp20", "mp20-grown", "mp20-sharp", and "mp20-contrast" without noise (`blur`), then with
-# it; perov5 by "perov5" and "perov5-sharp"; mpts52 by "mpts52", "mpts52-sharp" and a contrast that
+# it; perov5 by "perov5" and "perov5-sharp", averaged with what
+# "perov5-contrast" makes of that; mpts52 by "mpts52", "mpts52-sharp" and a contrast that
 # its card describes; carbon24 by "carbon24" and, with a smaller network first, "carbon24-contrast".
 PRESETS: dict[str, TrainConfig] = {
     "perov5": TrainConfig(steps=14_000, network=_SMALL),
@@ -216,6 +217,26 @@ PRESETS: dict[str, TrainConfig] = {
         network=_SMALL,
         law={"median": 0.12, "spread": 1.2, "lowest": 0.003},
         objective_options={"saturation": 0.03},
+    ),
+    # The shipped weights are the mean of those before and after it.
+    "perov5-contrast": TrainConfig(
+        steps=10_000,
+        learning_rate=8e-4,
+        ema=0.999,
+        seed=32,
+        objective="score-contrast",
+        network=_SMALL,
+        law={"median": 0.12, "spread": 1.2, "lowest": 0.003},
+        objective_options={
+            **_CONTRAST,
+            "saturation": 0.03,
+            "blur": 0.03,
+            "apart": 0.15,
+            "pairs": 16,
+            "every": 16,
+            "chain_steps": 120,
+            "capacity": 8000,
+        },
     ),
     "mp20": TrainConfig(steps=48_000, learning_rate=1.5e-3, ema=0.999, network=_LARGE),
     "mp20-grown": TrainConfig(
