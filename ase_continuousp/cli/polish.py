@@ -20,7 +20,7 @@ def run(
     compositions: Annotated[
         int | None, typer.Option(help="Training crystals to learn from, instead of 60,000.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Updates, instead of 12,000.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Updates, instead of 16,000.")] = None,
     seed: Annotated[int, typer.Option(help="Of choice and order.")] = 0,
 ) -> None:
     """Train the last step of a model; an interrupted run goes on to the same result."""

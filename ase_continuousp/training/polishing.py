@@ -89,12 +89,12 @@ class PolishConfig:
     n_compositions: int = 60_000
     n_candidates: int = 10
     farthest: float = 0.25
-    rank: int = 8
+    rank: int = 24
     step: float = 0.1
     tolerance: float = 0.005
-    steps: int = 12_000
+    steps: int = 16_000
     batch_size: int = 32
-    learning_rate: float = 6e-4
+    learning_rate: float = 8e-4
     warmup: int = 200
     ema: float = 0.998
     clip: float = 1.0
