@@ -30,6 +30,7 @@ from ase_continuousp.starts import StartCrystal
 from ase_continuousp.starts.building import build_library
 from ase_continuousp.training import polishing
 from ase_continuousp.training.displaced import Displaced, way_to
+from ase_continuousp.training.judging import train_judge
 from ase_continuousp.training.polishing import PolishConfig, train_polish
 from tests.systems import perovskite, rattled
 from tests.tiny_model import save_tiny_model
@@ -197,7 +198,7 @@ def test_a_step_survives_its_file_and_belongs_to_its_weights(tmp_path):
     expected = Polish(network, 0.07)(crystals).positions - crystals.positions
     np.testing.assert_allclose(read(crystals).positions - crystals.positions, expected, atol=1e-3)
     other = load_model(save_tiny_model(tmp_path / "other", seed=1))
-    with pytest.raises(ValueError, match=r"made for weights .* are"):
+    with pytest.raises(ValueError, match=r"made for weights .* are .* train it anew"):
         Polish.load(path, other, device="cpu")
 
 
@@ -269,7 +270,7 @@ def test_other_settings_do_not_go_on_with_an_earlier_run(material):
     config = replace(CONFIG, steps=2)
     train_polish(model, material / "rutile.extxyz", config)
     (model / POLISH).unlink()
-    with pytest.raises(ValueError, match="was started with rank=2"):
+    with pytest.raises(ValueError, match=r"started with rank=2.*delete .*polishing to begin"):
         train_polish(model, material / "rutile.extxyz", replace(config, rank=3))
 
 
@@ -277,6 +278,13 @@ def test_a_model_without_a_library_has_nothing_to_learn_from(material, tmp_path)
     model = save_tiny_model(tmp_path / "model")
     with pytest.raises(ValueError, match="must have a prototype library"):
         train_polish(model, material / "rutile.extxyz", CONFIG)
+
+
+@pytest.mark.parametrize("train", [train_polish, train_judge])
+def test_models_of_the_package_are_not_written_to(material, train):
+    with pytest.raises(ValueError, match=r"model 'perov5' is one of the package.* copy the folder"):
+        train("perov5", material / "rutile.extxyz")
+    assert not (load_model("perov5").path / POLISH).exists()
 
 
 @pytest.mark.parametrize(

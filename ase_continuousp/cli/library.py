@@ -29,6 +29,8 @@ def run(
     from ase_continuousp.starts.from_files import library_from_files
 
     trained = load_model(model)
+    if out is None:
+        trained.require_own_folder()
     target = trained.path / PROTOTYPES if out is None else out
     if not target.absolute().parent.is_dir():
         raise FileNotFoundError(f"--out must lie in an existing folder: {target}")

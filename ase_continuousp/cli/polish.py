@@ -15,7 +15,8 @@ def run(
         list[Path], typer.Option("--data", help="Training files of the model; repeatable.")
     ],
     val: Annotated[
-        Path | None, typer.Option(help="Validation file, to choose how much of the step to take.")
+        Path | None,
+        typer.Option(help="Validation file, to choose how much of the step to take; else all."),
     ] = None,
     compositions: Annotated[
         int | None, typer.Option(help="Training crystals to learn from, instead of 60,000.")
@@ -24,6 +25,8 @@ def run(
     seed: Annotated[int, typer.Option(help="Of choice and order.")] = 0,
 ) -> None:
     """Train the last step of a model; an interrupted run goes on to the same result."""
+    from safetensors import safe_open
+
     from ase_continuousp.training.polishing import PolishConfig, train_polish
 
     asked = {"n_compositions": compositions, "steps": steps}
@@ -36,4 +39,6 @@ def run(
         processes=os.cpu_count() or 1,
         progress=True,
     )
-    typer.echo(f"polish: {made}")
+    with safe_open(made, framework="pt") as stream:
+        told = stream.metadata()["trained_on"]
+    typer.echo(f"polish: {made} ({told})")

@@ -62,6 +62,14 @@ class TrainedModel:
         """Atomic numbers that occur in the training set."""
         return tuple(self.card["elements"])
 
+    def require_own_folder(self) -> None:
+        """Raise ValueError for a model of the package: users train in folders of their own."""
+        if self.path.resolve().parent == Path(pretrained.__file__).resolve().parent:
+            raise ValueError(
+                f"model {self.name!r} is one of the package, which is not written to: copy the "
+                f"folder {self.path} and give the copy"
+            )
+
     def require_elements(self, numbers: Iterable[int]) -> None:
         """Raise ValueError, with the elements of the training set, if others are among these."""
         unknown = sorted({int(z) for z in numbers} - set(self.elements))

@@ -108,16 +108,21 @@ class Polish:
                 tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
             if about.get("format") != _FORMAT:
                 raise ValueError(f"format is {about.get('format')!r}, not {_FORMAT!r}")
-            if about["weights"] != model.hash:
-                raise ValueError(
-                    f"made for weights {about['weights']}, those of {model.name!r} are {model.hash}"
-                )
             network: Any = copy.deepcopy(model.network)
-            LowRankChange.from_tensors(network, tensors).fill(network)
-            return cls(network, float(about["step"]), kinds=about["kinds"], device=device)
+            if about["weights"] == model.hash:
+                LowRankChange.from_tensors(network, tensors).fill(network)
+            step, kinds = float(about["step"]), about["kinds"]
         except (SafetensorError, KeyError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise ValueError(f"polish: cannot be read: {os.fspath(path)}: {reason}") from None
+            raise ValueError(
+                f"polish: cannot be read: {os.fspath(path)}: {reason}; train it anew or delete it"
+            ) from None
+        if about["weights"] != model.hash:
+            raise ValueError(
+                f"polish: {os.fspath(path)} was made for weights {about['weights']}, those of "
+                f"{model.name!r} are {model.hash}; train it anew or delete it"
+            )
+        return cls(network, step, kinds=kinds, device=device)
 
 
 def save_polish(

@@ -94,7 +94,8 @@ def predict(
         Drop generated crystals whose energy per atom, in units of U, lies further than this above
         the lowest of all (:mod:`ase_continuousp.search.window`).
     relax : bool
-        Whether to quench with the energy of the model after the anneal.
+        Whether to quench with the energy of the model after the anneal. Without it prototypes do
+        not make the last step that some models have learned for them either.
     seed : int
         The same seed gives the same crystals on the CPU, whatever the executor.
     device : str

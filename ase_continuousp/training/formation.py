@@ -104,6 +104,7 @@ def calibrate(
         energies.
     """
     trained = load_model(model)
+    trained.require_own_folder()
     known = read_known(trained, data, processes=processes, progress=progress)
     fitted, ridge = fit_formation(known)
     entry: dict[str, Any] = {

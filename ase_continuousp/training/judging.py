@@ -157,7 +157,8 @@ def train_judge(
     Raises
     ------
     ValueError
-        If the model has no prototype library, or an earlier run had other settings.
+        If the model is one of the package or has no prototype library, or an earlier run had
+        other settings.
 
     Examples
     --------
@@ -167,6 +168,7 @@ def train_judge(
     """
     config = JudgeConfig() if config is None else config
     trained = load_model(model)
+    trained.require_own_folder()
     sources = [data] if isinstance(data, str | os.PathLike) else list(data)
     stores = [open_crystals(s, processes=processes) for s in sources]
     told = report_bad_rows(stores, None)

@@ -148,8 +148,8 @@ def train_polish(
     Raises
     ------
     ValueError
-        If the model has no prototype library, no prototype is near the crystal that it means, or
-        an earlier run had other settings.
+        If the model is one of the package or has no prototype library, no prototype is near the
+        crystal that it means, or an earlier run had other settings.
 
     Examples
     --------
@@ -159,6 +159,7 @@ def train_polish(
     """
     config = PolishConfig() if config is None else config
     trained = load_model(model)
+    trained.require_own_folder()
     if not isinstance(trained.network, ContinuousEnergy):
         raise ValueError(f"model must be of the kind 'continuous': {trained.name!r}")
     sources = [data] if isinstance(data, str | os.PathLike) else list(data)
@@ -171,12 +172,15 @@ def train_polish(
     if not len(some):
         raise ValueError("data must have crystals that prototypes come near to: none has")
     network, change = _run(trained, some, config, folder, progress)
-    step = config.step
+    told = f"{len(some)} prototypes of {len(np.unique(some.groups))} crystals"
+    share = 1.0
     if held_out is not None:
         others = _pairs(trained, held_out, _N_HELD_OUT, config, folder, progress)
-        step *= _best_share(network, _first_of_each(others), config.step)
+        share, before, after = _best_share(network, _first_of_each(others), config.step)
+        told += f"; validation: mean distance {before:.4f}, {after:.4f} after {share:g} of the step"
+    _log.info(told)
     target = trained.path / POLISH
-    told = f"{len(some)} prototypes of {len(np.unique(some.groups))} crystals"
+    step = share * config.step
     save_polish(target, change, trained, step, kinds="prototypes", trained_on=told)
     return target
 
@@ -242,7 +246,10 @@ def _run(
     state = RunState(change, optimizer, average, np.random.default_rng(config.seed))
     about = asdict(config) | {"model": trained.hash, "crystals": len(some)}
     if has_state(folder):
-        state.load(folder, about)
+        try:
+            state.load(folder, about)
+        except ValueError as error:
+            raise ValueError(f"{error}: delete {folder} to begin anew") from None
     members = _members(some)
     bar = tqdm(
         total=config.steps, initial=state.step, disable=not progress, desc="polishing", unit="step"
@@ -319,8 +326,10 @@ def _first_of_each(some: Displaced) -> Displaced:
     return some.select(np.sort(np.unique(some.groups, return_index=True)[1]))
 
 
-def _best_share(network: ContinuousEnergy, some: Displaced, step: float) -> float:
-    """Return the share of the step that leaves the least mean distance."""
+def _best_share(
+    network: ContinuousEnergy, some: Displaced, step: float
+) -> tuple[float, float, float]:
+    """Return the share of the step that leaves the least mean distance, before and after."""
     left = np.array([0.0 for _ in _SHARES])
     before = 0.0
     energy = ModelEnergy(copy.deepcopy(network))
@@ -332,9 +341,7 @@ def _best_share(network: ContinuousEnergy, some: Displaced, step: float) -> floa
             rest = part.displacements - share * moves
             left[k] += float(np.sum(root_mean_squares(part.crystals, rest) / ell))
     best = int(np.argmin(left))
-    told = (before / len(some), left[best] / len(some), _SHARES[best])
-    _log.info("validation: mean distance %.4f, %.4f after a share of %g", *told)
-    return _SHARES[best]
+    return _SHARES[best], before / len(some), float(left[best]) / len(some)
 
 
 def _parts(some: Displaced) -> Iterator[Displaced]:
