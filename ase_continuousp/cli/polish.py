@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from safetensors import safe_open
 
 
 def run(
@@ -25,8 +26,6 @@ def run(
     seed: Annotated[int, typer.Option(help="Of choice and order.")] = 0,
 ) -> None:
     """Train the last step of a model; an interrupted run goes on to the same result."""
-    from safetensors import safe_open
-
     from ase_continuousp.training.polishing import PolishConfig, train_polish
 
     asked = {"n_compositions": compositions, "steps": steps}

@@ -162,9 +162,9 @@ def train_judge(
 
     Examples
     --------
-    >>> train_judge("perov5", "nowhere.csv")
+    >>> train_judge("perov5", "data.csv")
     Traceback (most recent call last):
-    FileNotFoundError: data file not found: nowhere.csv
+    ValueError: model 'perov5' is one of the package, which is not written to: copy the folder ...
     """
     config = JudgeConfig() if config is None else config
     trained = load_model(model)

@@ -153,9 +153,9 @@ def train_polish(
 
     Examples
     --------
-    >>> train_polish("perov5", "nowhere.csv")
+    >>> train_polish("perov5", "data.csv")
     Traceback (most recent call last):
-    FileNotFoundError: data file not found: nowhere.csv
+    ValueError: model 'perov5' is one of the package, which is not written to: copy the folder ...
     """
     config = PolishConfig() if config is None else config
     trained = load_model(model)
