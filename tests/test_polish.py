@@ -274,6 +274,36 @@ def test_other_settings_do_not_go_on_with_an_earlier_run(material):
         train_polish(model, material / "rutile.extxyz", replace(config, rank=3))
 
 
+def test_other_data_do_not_go_on_with_an_earlier_run(material):
+    model = material / "model"
+    shutil.rmtree(model / "polishing", ignore_errors=True)
+    config = replace(CONFIG, steps=2)
+    train_polish(model, material / "rutile.extxyz", config)
+    (model / POLISH).unlink()
+    # As many crystals, of which one is another.
+    atoms = [rutile(m, 0.285 if i % 2 else 0.325) for i, m in enumerate(METALS)]
+    atoms[0] = rutile(METALS[0], 0.32)
+    write_atoms(material / "others.extxyz", atoms)
+    with pytest.raises(ValueError, match="was started with crystals="):
+        train_polish(model, material / "others.extxyz", config)
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_crystals_far_from_all_prototypes_teach_nothing(material, monkeypatch, found):
+    model = material / "model"
+    shutil.rmtree(model / "polishing", ignore_errors=True)
+    near = polishing.displaced_prototypes
+
+    def far(*arguments):
+        some = near(*arguments)
+        return replace(some, displacements=some.displacements + 1.0) if found else None
+
+    monkeypatch.setattr(polishing, "displaced_prototypes", far)
+    with pytest.raises(ValueError, match="prototypes come near to: none has"):
+        train_polish(model, material / "rutile.extxyz", CONFIG)
+    assert not (model / POLISH).exists()
+
+
 def test_a_model_without_a_library_has_nothing_to_learn_from(material, tmp_path):
     model = save_tiny_model(tmp_path / "model")
     with pytest.raises(ValueError, match="must have a prototype library"):

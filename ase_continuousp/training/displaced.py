@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -66,6 +67,13 @@ class Displaced:
         return Displaced(
             self.crystals.select(places), self.displacements[atoms], self.groups[places]
         )
+
+    def digest(self) -> str:
+        """Return a hash of what tells one set of pairs from another."""
+        digest = hashlib.sha256()
+        for array in (self.crystals.positions, self.displacements, self.groups):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything into one file, by a rename."""

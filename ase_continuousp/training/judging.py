@@ -25,16 +25,15 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ase_continuousp.arguments import check_count
 from ase_continuousp.model.checkpoint import TrainedModel, load_model
 from ase_continuousp.model.continuous import ContinuousEnergy
 from ase_continuousp.model.judge import JUDGE, Judge, log_odds
-from ase_continuousp.training.bad_rows import report_bad_rows
 from ase_continuousp.training.candidate_files import CandidateFiles
 from ase_continuousp.training.candidates import Candidates
-from ase_continuousp.training.data import open_crystals
+from ase_continuousp.training.good_rows import good_crystals
 from ase_continuousp.training.run_state import RunState, has_state
 from ase_continuousp.training.schedules import schedule
-from ase_continuousp.training.store import CrystalFiles
 
 _log = logging.getLogger(__name__)
 _CPU = torch.device("cpu")
@@ -86,8 +85,7 @@ class JudgeConfig:
 
     def __post_init__(self) -> None:
         for name in ("n_compositions", "n_candidates", "epochs", "batch_size", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1: {getattr(self, name)}")
+            check_count(name, getattr(self, name))
         for name in ("n_generated", "n_chains"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative: {getattr(self, name)}")
@@ -169,12 +167,7 @@ def train_judge(
     config = JudgeConfig() if config is None else config
     trained = load_model(model)
     trained.require_own_folder()
-    sources = [data] if isinstance(data, str | os.PathLike) else list(data)
-    stores = [open_crystals(s, processes=processes) for s in sources]
-    told = report_bad_rows(stores, None)
-    if told:
-        _log.warning("left out: %s", told)
-    crystals = CrystalFiles(stores).all()
+    crystals = good_crystals(data, processes=processes)
     folder = trained.path / "judging"
     folder.mkdir(exist_ok=True)
     files = CandidateFiles(trained, crystals, folder, seed=config.seed)
@@ -188,7 +181,7 @@ def train_judge(
     held_out = None
     if val is not None:
         some = CandidateFiles(
-            trained, open_crystals(val, processes=processes).all(), folder, seed=config.seed
+            trained, good_crystals(val, processes=processes), folder, seed=config.seed
         )
         held_out = some.prototypes(_N_HELD_OUT, config.n_candidates, progress=progress)
     begun = None if start_from is None else Judge.load(start_from).network

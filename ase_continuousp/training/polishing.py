@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
+from ase_continuousp.arguments import check_count
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.model.checkpoint import TrainedModel, load_model
 from ase_continuousp.model.continuous import ContinuousEnergy
@@ -35,13 +36,11 @@ from ase_continuousp.model.polish import POLISH, save_polish
 from ase_continuousp.niggli import reduce_crystals
 from ase_continuousp.search.sources import PRIORS, PROTOTYPES, read_priors
 from ase_continuousp.starts.prototype import PrototypeStart
-from ase_continuousp.training.bad_rows import report_bad_rows
-from ase_continuousp.training.data import open_crystals
 from ase_continuousp.training.displaced import Displaced, displaced_prototypes, root_mean_squares
+from ase_continuousp.training.good_rows import good_crystals
 from ase_continuousp.training.run_state import RunState, has_state
 from ase_continuousp.training.schedules import schedule
 from ase_continuousp.training.slopes import add_slope, first_derivatives
-from ase_continuousp.training.store import CrystalFiles
 
 _log = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
@@ -49,6 +48,7 @@ Floats = NDArray[np.float64]
 _AT_ONCE = 1000  # compositions of one file: half a minute of one core
 _N_HELD_OUT = 1000
 _BATCH = 64
+_NONE_NEAR = "data must have crystals that prototypes come near to: none has"
 _SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
@@ -105,8 +105,7 @@ class PolishConfig:
         for name in (
             "n_compositions", "n_candidates", "rank", "steps", "batch_size", "checkpoint_every"
         ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1: {getattr(self, name)}")
+            check_count(name, getattr(self, name))
         for name in ("farthest", "step", "tolerance", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive: {getattr(self, name)}")
@@ -162,15 +161,17 @@ def train_polish(
     trained.require_own_folder()
     if not isinstance(trained.network, ContinuousEnergy):
         raise ValueError(f"model must be of the kind 'continuous': {trained.name!r}")
-    sources = [data] if isinstance(data, str | os.PathLike) else list(data)
-    known = _crystals(sources, processes)
-    held_out = None if val is None else _crystals([val], processes)
+    if not (trained.path / PROTOTYPES).is_file():
+        raise ValueError(f"model must have a prototype library: {trained.path} has none")
+    known = reduce_crystals(good_crystals(data, processes=processes))
+    held_out = None if val is None else reduce_crystals(good_crystals(val, processes=processes))
     folder = trained.path / "polishing"
     folder.mkdir(exist_ok=True)
     some = _pairs(trained, known, config.n_compositions, config, folder, progress)
-    some = some.select(np.flatnonzero(some.rms < config.farthest))
-    if not len(some):
-        raise ValueError("data must have crystals that prototypes come near to: none has")
+    near = np.flatnonzero(some.rms < config.farthest)
+    if not len(near):
+        raise ValueError(_NONE_NEAR)
+    some = some.select(near)
     network, change = _run(trained, some, config, folder, progress)
     told = f"{len(some)} prototypes of {len(np.unique(some.groups))} crystals"
     share = 1.0
@@ -185,14 +186,6 @@ def train_polish(
     return target
 
 
-def _crystals(sources: Sequence[str | os.PathLike[str]], processes: int) -> Crystals:
-    stores = [open_crystals(s, processes=processes) for s in sources]
-    told = report_bad_rows(stores, None)
-    if told:
-        _log.warning("left out: %s", told)
-    return reduce_crystals(CrystalFiles(stores).all())
-
-
 def _pairs(
     trained: TrainedModel,
     crystals: Crystals,
@@ -203,8 +196,6 @@ def _pairs(
 ) -> Displaced:
     """Return the prototypes of n compositions; what is there in files is not made again."""
     library = trained.path / PROTOTYPES
-    if not library.is_file():
-        raise ValueError(f"model must have a prototype library: {trained.path} has none")
     digest = hashlib.sha256(repr((config.seed, config.n_candidates)).encode())
     for array in (crystals.positions, crystals.cells, crystals.numbers, crystals.offsets):
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -225,7 +216,7 @@ def _pairs(
             made.save(path)
         parts.append(Displaced.load(path))
     if not parts:
-        raise ValueError("data must have crystals that prototypes come near to: none has")
+        raise ValueError(_NONE_NEAR)
     return Displaced.concatenate(parts)
 
 
@@ -244,7 +235,7 @@ def _run(
     )
     average = {name: value.detach().clone() for name, value in change.named_parameters()}
     state = RunState(change, optimizer, average, np.random.default_rng(config.seed))
-    about = asdict(config) | {"model": trained.hash, "crystals": len(some)}
+    about = asdict(config) | {"model": trained.hash, "crystals": some.digest()}
     if has_state(folder):
         try:
             state.load(folder, about)
