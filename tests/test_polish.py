@@ -24,7 +24,10 @@ from ase_continuousp.model.polish import POLISH, Polish, save_polish
 from ase_continuousp.niggli import reduce_crystals
 from ase_continuousp.sampling.moves import AnnealSettings
 from ase_continuousp.search.jobs import Job, run_job
-from ase_continuousp.search.refine import anneal_settings, polished, refine_starts
+from ase_continuousp.search.predict import rank_refined, without_repeats
+from ase_continuousp.search.rank import EnergyRanking
+from ase_continuousp.search.refine import Refined, anneal_settings, polished, refine_starts
+from ase_continuousp.search.sources import read_priors
 from ase_continuousp.search.symmetry import spacegroup
 from ase_continuousp.starts import StartCrystal
 from ase_continuousp.starts.building import build_library
@@ -342,10 +345,36 @@ def test_only_its_kinds_are_moved_and_what_rankings_know_stays(network, kinds):
         assert after.basin_energy_per_atom == before.basin_energy_per_atom
         assert after.log_odds == before.log_odds
         assert after.converged == before.converged
+        assert after.found.energy_per_atom == before.energy_per_atom
+        np.testing.assert_array_equal(after.found.crystals.positions, before.crystals.positions)
         found = energy(after.crystals)
         assert after.energy == pytest.approx(float(found.energy[0]), abs=1e-5)
         np.testing.assert_allclose(after.forces, found.forces, atol=1e-5)
         assert after.trace[-1] == pytest.approx(after.energy_per_atom, abs=1e-6)
+
+
+def after_step(place, energy, end):
+    """Return a crystal that a search found at one place and whose last step led to another."""
+    start = StartCrystal(from_atoms(place), "random", noise=0.1)
+    still = np.zeros((len(place), 3)), np.zeros((3, 3)), True
+    found = Refined(start.crystals, energy * len(place), *still, start, np.array([energy]))
+    step = {"crystals": from_atoms(end), "energy": 0.0, "basin_energy": found.energy}
+    return replace(found, **step, unpolished=found)
+
+
+def test_searches_merge_and_order_by_what_was_found_and_offer_no_crystal_twice(material):
+    priors = read_priors(material / "model")
+    place, other, end = (rattled(rutile("Ti", 0.3), size) for size in (0.0, 0.5, 0.05))
+    found = [after_step(place, -1.0, end), after_step(other, -2.0, end), after_step(place, -3, end)]
+    ranked = rank_refined(found, priors, EnergyRanking())
+    assert [one.members for one in ranked] == [(found[2], found[0]), (found[1],)]
+    assert [one.score for one in ranked] == [3.0, 2.0]
+    [once] = without_repeats(ranked)
+    assert once.members == (found[2], found[0], found[1])
+    assert once.score == 3.0
+    apart = [after_step(place, -1.0, other), after_step(place, -3.0, end)]
+    assert len(without_repeats(rank_refined(apart, priors, EnergyRanking()))) == 1
+    assert rank_refined(found, priors, EnergyRanking(), window=1.5)[-1].score == 2.0
 
 
 def test_a_space_group_that_is_kept_is_kept(network):

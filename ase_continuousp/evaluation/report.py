@@ -22,6 +22,7 @@ class Sample:
     start : str
         Kind of its start.
     energy_per_atom : float
+        By which it is compared with others: before any last step.
     rms : float or None
         Distance from the true crystal; None if it does not match.
     log_odds : float or None

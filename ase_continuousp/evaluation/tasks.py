@@ -193,7 +193,7 @@ def judge(task: Task, refined: Sequence[Refined], priors: Priors) -> list[Row]:
         for owner, sample, one in zip(task.owners, task.samples, refined, strict=True):
             if owner == place and is_reasonable(one, priors):
                 chains.setdefault(sample, []).append(one)
-        samples = [min(found, key=lambda one: one.energy) for found in chains.values()]
+        samples = [min(ends, key=lambda one: one.found.energy) for ends in chains.values()]
         samples = in_window(samples, task.window)
         ranked = rank_refined(samples, priors, task.ranking)
         rows.append(_row(index, truth, samples, ranked, task.controls[place]))
@@ -226,7 +226,7 @@ def _row(
         n_samples=len(samples),
         controls={name: rms_distance(made, truth) for name, made in controls.items()},
         samples=tuple(
-            Sample(one.start.kind, one.energy_per_atom, distances[id(one)], one.log_odds)
+            Sample(one.start.kind, one.found.energy_per_atom, distances[id(one)], one.log_odds)
             for one in samples
         ),
         classes=tuple(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -216,7 +217,7 @@ def search(
     )
     # One list of prototypes over all sizes: their probabilities need no weights of sizes.
     bounds = sources.bounds
-    ranked = rank_refined(refined, priors, ranking, bounds, window)
+    ranked = without_repeats(rank_refined(refined, priors, ranking, bounds, window))
     heads = [one.head for one in ranked]
     sizes = {z * len(np.asarray(unit)) for z in units}
     # What was kept is exact: a loose search might see another symmetry beside it.
@@ -249,6 +250,8 @@ def rank_refined(
 ) -> list[Ranked]:
     """Drop what is no crystal, merge duplicates and order the rest, best first.
 
+    What counts is what the search found, before any last step: rankings were fitted to that.
+
     Parameters
     ----------
     refined : sequence of Refined
@@ -267,9 +270,28 @@ def rank_refined(
     if len(kept) < len(refined):
         logger.info("%d of %d crystals were out of bounds", len(refined) - len(kept), len(refined))
     kept = in_window(kept, window)
-    energies = [one.energy_per_atom for one in kept]
-    classes = equivalence_classes([one.crystals for one in kept], energies)
+    energies = [one.found.energy_per_atom for one in kept]
+    classes = equivalence_classes([one.found.crystals for one in kept], energies)
     return ranking([[kept[i] for i in members] for members in classes])
+
+
+def without_repeats(ranked: Sequence[Ranked]) -> list[Ranked]:
+    """Join crystals that have become equal by the last step to the first of them.
+
+    Order and probabilities stay those of the places that the ranking was fitted to.
+
+    Parameters
+    ----------
+    ranked : sequence of Ranked
+        Best first.
+    """
+    if all(one.head.unpolished is None for one in ranked):
+        return list(ranked)
+    classes = equivalence_classes([one.head.crystals for one in ranked], range(len(ranked)))
+    return [
+        replace(ranked[same[0]], members=tuple(m for i in same for m in ranked[i].members))
+        for same in classes
+    ]
 
 
 def is_reasonable(refined: Refined, priors: Priors) -> bool:

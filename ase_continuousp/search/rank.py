@@ -58,7 +58,7 @@ class EnergyRanking:
 
     def __call__(self, classes: Sequence[Sequence[Refined]]) -> list[Ranked]:
         """Return the classes in the order of the energy of their representatives."""
-        ranked = [Ranked(tuple(members), -members[0].energy_per_atom) for members in classes]
+        ranked = [Ranked(tuple(one), -one[0].found.energy_per_atom) for one in classes]
         order = np.argsort([-one.score for one in ranked], kind="stable")
         return [ranked[i] for i in order]
 

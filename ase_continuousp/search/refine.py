@@ -46,6 +46,8 @@ class Refined:
         Of the minimum that a quench from here leads to, if it is another than here.
     log_odds : float, optional
         What the judge of the model says, if it has one.
+    unpolished : Refined, optional
+        What it was before the last step that :mod:`ase_continuousp.model.polish` makes.
     """
 
     crystals: Crystals
@@ -57,6 +59,12 @@ class Refined:
     trace: Floats
     basin_energy: float | None = None
     log_odds: float | None = None
+    unpolished: Refined | None = None
+
+    @property
+    def found(self) -> Refined:
+        """What the search found and compares: this, or what it was before the last step."""
+        return self.unpolished or self
 
     @property
     def energy_per_atom(self) -> float:
@@ -213,8 +221,8 @@ def polished(
 ) -> list[Refined]:
     """Return crystals after the last small step, those of the kinds that it was trained for.
 
-    Energy, forces and stress are those of the new place. The energy of the basin and what the
-    judge said stay, because rankings were fitted to what they are before.
+    Energy, forces and stress are those of the new place. What it was before is kept: searches
+    merge, compare and rank by that, and a step to the truth may go up in energy.
 
     Parameters
     ----------
@@ -251,5 +259,6 @@ def polished(
                 trace=np.append(before.trace, one.trace),
                 basin_energy=before.energy if before.basin_energy is None else before.basin_energy,
                 log_odds=before.log_odds,
+                unpolished=before,
             )
     return made

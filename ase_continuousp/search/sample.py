@@ -126,7 +126,7 @@ def sample(
     )
     best: dict[int, Refined] = {}
     for owner, one in zip(owners, refined, strict=True):
-        if one.is_finite and (owner not in best or one.energy < best[owner].energy):
+        if one.is_finite and (owner not in best or one.found.energy < best[owner].found.energy):
             best[owner] = one
     lost = [i for i in range(len(parsed)) if i not in best]
     if lost:

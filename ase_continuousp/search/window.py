@@ -34,10 +34,10 @@ def check_window(window: float | None) -> None:
 def in_window(refined: Sequence[Refined], window: float | None) -> list[Refined]:
     """Return the crystals without those generated that lie too high.
 
-    A crystal of energy E per atom stays if E − E_min ≤ window, with E_min the lowest of all. High
-    minima are mostly defective relatives of low ones; where they come near the true crystal they
-    do so loosely. Crystals taken as built, prototypes, stay whatever their energy: they do not lie
-    in a minimum.
+    A crystal of energy E per atom stays if E − E_min ≤ window, with E_min the lowest of all, before
+    any last step. High minima are mostly defective relatives of low ones; where they come near the
+    true crystal they do so loosely. Crystals taken as built, prototypes, stay whatever their
+    energy: they do not lie in a minimum.
 
     Parameters
     ----------
@@ -53,5 +53,5 @@ def in_window(refined: Sequence[Refined], window: float | None) -> list[Refined]
     """
     if window is None or not refined:
         return list(refined)
-    highest = min(one.energy_per_atom for one in refined) + window
-    return [one for one in refined if one.start.noise <= 0 or one.energy_per_atom <= highest]
+    highest = min(one.found.energy_per_atom for one in refined) + window
+    return [one for one in refined if one.start.noise <= 0 or one.found.energy_per_atom <= highest]
