@@ -262,9 +262,13 @@ def test_interrupted_training_goes_on_to_the_same_step(material, monkeypatch):
             monkeypatch.undo()
         data = material / "rutile.extxyz"
         weights.append(load_file(train_polish(model, data, config, val=data)))
+    weights.append(load_file(train_polish(model, data, config, kinds="all", val=data)))
+    kinds = Polish.load(model / POLISH, load_model(model), device="cpu").kinds
     (model / POLISH).unlink()
+    assert kinds == "all"
     for name, straight in weights[0].items():
         assert torch.equal(straight, weights[1][name]), name
+        assert torch.equal(straight, weights[2][name]), name
 
 
 def test_other_settings_do_not_go_on_with_an_earlier_run(material):

@@ -1,4 +1,4 @@
-"""``polish``: train the last small step of prototypes to the truth, into the folder of a model."""
+"""``polish``: train the last small step to the truth, into the folder of a model."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ def run(
         Path | None,
         typer.Option(help="Validation file, to choose how much of the step to take; else all."),
     ] = None,
+    kinds: Annotated[
+        str, typer.Option(help="What it moves: prototypes, or all: ends of chains too.")
+    ] = "prototypes",
     compositions: Annotated[
         int | None, typer.Option(help="Training crystals to learn from, instead of 60,000.")
     ] = None,
@@ -34,6 +37,7 @@ def run(
         model,
         data,
         PolishConfig(seed=seed, **changes),
+        kinds=kinds,
         val=val,
         processes=os.cpu_count() or 1,
         progress=True,

@@ -44,7 +44,7 @@ class Polish:
     step : float
         s.
     kinds : {"prototypes", "all"}
-        What it was trained for: prototypes as built, or ends of chains as well.
+        What searches move with it: prototypes as built, or ends of chains as well.
     device : str
 
     Raises
@@ -70,8 +70,7 @@ class Polish:
     ) -> None:
         if not step > 0.0:
             raise ValueError(f"step must be positive: {step}")
-        if kinds not in KINDS:
-            raise ValueError(f"kinds must be one of {', '.join(KINDS)}: {kinds!r}")
+        check_kinds(kinds)
         self.step = step
         self.kinds = kinds
         self._energy = ModelEnergy(network, device=device)
@@ -123,6 +122,24 @@ class Polish:
                 f"{model.name!r} are {model.hash}; train it anew or delete it"
             )
         return cls(network, step, kinds=kinds, device=device)
+
+
+def check_kinds(kinds: str) -> None:
+    """Raise unless there are such kinds.
+
+    Raises
+    ------
+    ValueError
+        If it is none of `KINDS`.
+
+    Examples
+    --------
+    >>> check_kinds("ends")
+    Traceback (most recent call last):
+    ValueError: kinds must be one of prototypes, all: 'ends'
+    """
+    if kinds not in KINDS:
+        raise ValueError(f"kinds must be one of {', '.join(KINDS)}: {kinds!r}")
 
 
 def save_polish(

@@ -32,7 +32,7 @@ from ase_continuousp.model.checkpoint import TrainedModel, load_model
 from ase_continuousp.model.continuous import ContinuousEnergy
 from ase_continuousp.model.derivatives import ModelEnergy
 from ase_continuousp.model.low_rank import LowRankChange
-from ase_continuousp.model.polish import POLISH, save_polish
+from ase_continuousp.model.polish import POLISH, check_kinds, save_polish
 from ase_continuousp.niggli import reduce_crystals
 from ase_continuousp.search.sources import PRIORS, PROTOTYPES, read_priors
 from ase_continuousp.starts.prototype import PrototypeStart
@@ -116,6 +116,7 @@ def train_polish(
     data: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
     config: PolishConfig | None = None,
     *,
+    kinds: str = "prototypes",
     val: str | os.PathLike[str] | None = None,
     processes: int = 1,
     progress: bool = False,
@@ -132,6 +133,9 @@ def train_polish(
         Training files of the model, see :func:`ase_continuousp.training.data.open_crystals`; bad
         rows are left out.
     config : PolishConfig, optional
+    kinds : {"prototypes", "all"}
+        What searches are to move: prototypes, or ends of chains as well. It is learned from
+        prototypes all the same; whether ends gain by it is for an evaluation to tell.
     val : path, optional
         Validation file: the share of the step that brings its crystals nearest is taken. Without
         one it is the whole step.
@@ -147,8 +151,8 @@ def train_polish(
     Raises
     ------
     ValueError
-        If the model is one of the package or has no prototype library, no prototype is near the
-        crystal that it means, or an earlier run had other settings.
+        If there are no such kinds, the model is one of the package or has no prototype library, no
+        prototype is near the crystal that it means, or an earlier run had other settings.
 
     Examples
     --------
@@ -157,6 +161,7 @@ def train_polish(
     ValueError: model 'perov5' is one of the package, which is not written to: copy the folder ...
     """
     config = PolishConfig() if config is None else config
+    check_kinds(kinds)
     trained = load_model(model)
     trained.require_own_folder()
     if not isinstance(trained.network, ContinuousEnergy):
@@ -182,7 +187,7 @@ def train_polish(
     _log.info(told)
     target = trained.path / POLISH
     step = share * config.step
-    save_polish(target, change, trained, step, kinds="prototypes", trained_on=told)
+    save_polish(target, change, trained, step, kinds=kinds, trained_on=told)
     return target
 
 
