@@ -25,6 +25,7 @@ from ase_continuousp.cli import (
     predict,
     relax,
     train,
+    typical,
 )
 
 app = typer.Typer(
@@ -41,6 +42,7 @@ for verb in (
     anneal,
     inputs,
     train,
+    typical,
     average,
     library,
     judge,
