@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from contextlib import nullcontext
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -76,14 +75,12 @@ def typicality(
     batches = ([(cells[i], cells[j]) for i, j in task] for task in tasks)
     total, n = np.zeros(len(cells)), np.zeros(len(cells))
     found = map(_likeness, batches) if executor is None else executor.map(_likeness, batches)
-    bar = tqdm(total=len(pairs), desc="comparing", unit="pair") if progress else nullcontext()
-    with bar:
+    with tqdm(total=len(pairs), desc="comparing", unit="pair", disable=not progress) as bar:
         for task, values in zip(tasks, found, strict=True):
             for side in zip(*task, strict=True):
                 np.add.at(total, list(side), values)
                 np.add.at(n, list(side), 1.0)
-            if progress:
-                bar.update(len(task))
+            bar.update(len(task))
     made: Floats = total / np.maximum(n, 1.0)
     return made
 
@@ -120,7 +117,9 @@ def repeats(typical: ArrayLike, *, preference: float, mean: int = 4) -> Integers
         raise ValueError(f"preference must not be negative, and finite: {preference}")
     shares = (np.asarray(typical, dtype=np.float64) + _LONELY) ** preference
     ends = np.cumsum(shares / shares.mean() * mean) if len(shares) else shares
-    return np.diff(np.floor(ends + 0.5).astype(np.int64), prepend=0)
+    whole = np.floor(np.concatenate([[0.0], ends]) + 0.5).astype(np.int64)
+    made: Integers = whole[1:] - whole[:-1]
+    return made
 
 
 def _pairs(crystals: Crystals, n_others: int, rng: np.random.Generator) -> list[Pair]:
