@@ -271,22 +271,22 @@ def test_interrupted_training_goes_on_to_the_same_step(material, monkeypatch):
         assert torch.equal(straight, weights[2][name]), name
 
 
-def test_other_settings_do_not_go_on_with_an_earlier_run(material):
-    model = material / "model"
+def trained_briefly(material):
+    """Return a model whose folder ``polishing`` holds a finished run, and the settings of that."""
+    model, config = material / "model", replace(CONFIG, steps=2)
     shutil.rmtree(model / "polishing", ignore_errors=True)
-    config = replace(CONFIG, steps=2)
-    train_polish(model, material / "rutile.extxyz", config)
-    (model / POLISH).unlink()
+    train_polish(model, material / "rutile.extxyz", config).unlink()
+    return model, config
+
+
+def test_other_settings_do_not_go_on_with_an_earlier_run(material):
+    model, config = trained_briefly(material)
     with pytest.raises(ValueError, match=r"started with rank=2.*delete .*polishing to begin"):
         train_polish(model, material / "rutile.extxyz", replace(config, rank=3))
 
 
 def test_other_data_do_not_go_on_with_an_earlier_run(material):
-    model = material / "model"
-    shutil.rmtree(model / "polishing", ignore_errors=True)
-    config = replace(CONFIG, steps=2)
-    train_polish(model, material / "rutile.extxyz", config)
-    (model / POLISH).unlink()
+    model, config = trained_briefly(material)
     # As many crystals, of which one is another.
     atoms = [rutile(m, 0.285 if i % 2 else 0.325) for i, m in enumerate(METALS)]
     atoms[0] = rutile(METALS[0], 0.32)
@@ -362,8 +362,7 @@ def after_step(place, energy, end):
     start = StartCrystal(from_atoms(place), "random", noise=0.1)
     still = np.zeros((len(place), 3)), np.zeros((3, 3)), True
     found = Refined(start.crystals, energy * len(place), *still, start, np.array([energy]))
-    step = {"crystals": from_atoms(end), "energy": 0.0, "basin_energy": found.energy}
-    return replace(found, **step, unpolished=found)
+    return replace(found, crystals=from_atoms(end), energy=0.0, unpolished=found)
 
 
 def test_searches_merge_and_order_by_what_was_found_and_offer_no_crystal_twice(material):

@@ -74,8 +74,9 @@ class Refined:
     @property
     def basin_energy_per_atom(self) -> float:
         """Energy of the minimum that a quench leads to, divided by the number of atoms."""
-        energy = self.energy if self.basin_energy is None else self.basin_energy
-        return energy / self.crystals.n_atoms
+        one = self.found
+        energy = one.energy if one.basin_energy is None else one.basin_energy
+        return energy / one.crystals.n_atoms
 
     @property
     def is_finite(self) -> bool:
@@ -257,7 +258,6 @@ def polished(
             made[i] = replace(
                 one,
                 trace=np.append(before.trace, one.trace),
-                basin_energy=before.energy if before.basin_energy is None else before.basin_energy,
                 log_odds=before.log_odds,
                 unpolished=before,
             )

@@ -88,8 +88,8 @@ def typicality(
 def repeats(typical: ArrayLike, *, preference: float, mean: int = 4) -> Integers:
     """Return how often each crystal is to be in data that prefer typical ones.
 
-    Its share of the data is proportional to (t_i + 0.02)^a: a model that samples the law of its
-    data with probability p(x) then samples p(x)^(1+a), as at a lower temperature.
+    Its share of the data is proportional to (t_i + 0.02)^a, a choice of our own: where t follows
+    the law p(x) of the crystals, such data follow p(x)^(1+a), as at a lower temperature.
 
     Parameters
     ----------
