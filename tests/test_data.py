@@ -6,6 +6,8 @@ import json
 import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -402,3 +404,19 @@ def test_chunk_without_good_rows_can_be_stored(tmp_path):
         writer.finish("three.csv")
     store = CrystalStore(tmp_path)
     assert (len(store), store.n_rows, len(store.counts)) == (0, 3, 0)
+
+
+def test_a_script_that_its_workers_cannot_import_ends_with_the_reason(tmp_path, monkeypatch):
+    """Workers that import it must not wait for a lock that waits for them."""
+    monkeypatch.setenv("ASE_CONTINUOUSP_CACHE", str(tmp_path / "cache"))
+    write(tmp_path / "salts.extxyz", [bulk("NaCl", "rocksalt", a=5.6)] * 1100)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from ase_continuousp.training.data import open_crystals\n"
+        f"open_crystals({str(tmp_path / 'salts.extxyz')!r}, processes=2)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 1
+    assert "processes: more than one need a script whose work stands behind" in done.stderr

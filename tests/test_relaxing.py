@@ -16,7 +16,8 @@ from ase_continuousp.starts.building import build_library
 from ase_continuousp.starts.fitting import tabulated_vectors
 from ase_continuousp.starts.from_files import hull_energies, library_from_files
 from ase_continuousp.starts.grouping import anonymous_of
-from ase_continuousp.starts.relaxing import relaxed_means, similar
+from ase_continuousp.starts.related import similar
+from ase_continuousp.starts.relaxing import relaxed_means
 from ase_continuousp.starts.substitution import Substitution
 
 RULE = Substitution.untrained(tabulated_vectors())
@@ -90,11 +91,11 @@ def test_relatives_that_become_something_else_do_not_count():
 
 def test_the_most_similar_elements_come_first():
     [salt] = anonymous_of(from_atoms(bulk("NaCl", "rocksalt", a=5.6)))[0]
-    first = similar(salt, RULE, [3, 11, 17, 19, 35, 79], 3)
+    first = similar(salt.elements, salt.labels, RULE, [3, 11, 17, 19, 35, 79], 3)
     replaced = [sorted(set(row.tolist()) - {11, 17}) for row in first]
     assert [79] not in replaced
     assert all(len(one) == 1 for one in replaced)
-    assert similar(salt, RULE, [11, 17], 2) == []
+    assert similar(salt.elements, salt.labels, RULE, [11, 17], 2) == []
 
 
 def test_hull_energies_come_from_the_table(tmp_path):

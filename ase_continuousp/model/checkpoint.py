@@ -137,7 +137,7 @@ def load_model(name_or_path: str | os.PathLike[str]) -> TrainedModel:
             f"model: no shipped model and no folder named {text!r}; "
             f"shipped models: {', '.join(pretrained.list_models())}"
         )
-    card = _read_card(path)
+    card = read_card(path)
     weights = path / WEIGHTS
     try:
         require_fit(card["hyperparameters"], weights)
@@ -188,7 +188,14 @@ def write_card(path: Path, card: dict[str, Any]) -> None:
         draft.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
 
-def _read_card(path: Path) -> dict[str, Any]:
+def read_card(path: Path) -> dict[str, Any]:
+    """Return the card of a model folder.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or one that is no card of this package.
+    """
     file = path / CARD
     try:
         card: Any = json.loads(file.read_text(encoding="utf-8"))

@@ -131,6 +131,9 @@ def refine_starts(
     quench with a small model moves them away from the truth. Where a quench would lead is
     judged all the same, by its energy.
 
+    What is annealed as another composition (:mod:`ase_continuousp.starts.related`) is given its own
+    elements where that ended, and quenched once more.
+
     Parameters
     ----------
     energy : EnergyFunction
@@ -152,7 +155,7 @@ def refine_starts(
     still = [i for i, start in enumerate(starts) if start.noise <= 0]
     made: dict[int, Refined] = {}
     if moving:
-        batch = Crystals.concatenate([starts[i].crystals for i in moving])
+        batch = Crystals.concatenate([_annealed_as(starts[i]) for i in moving])
         noise = np.minimum([starts[i].noise for i in moving], settings.level)
         symmetry = SymmetryProjection.of(batch) if keeps_symmetry else None
         is_conditional = isinstance(getattr(energy, "network", None), ConditionalEnergy)
@@ -162,6 +165,20 @@ def refine_starts(
             [starts[i] for i in moving], done.crystals, done.evaluation, done.converged, done.trace
         )
         made.update(zip(moving, ends, strict=True))
+    related = [i for i in moving if starts[i].instead is not None]
+    if related:
+        batch = Crystals.concatenate([_own(made[i]) for i in related])
+        last = replace(settings, n_steps=0, reheats=0)
+        symmetry = SymmetryProjection.of(batch) if keeps_symmetry else None
+        done = descend(energy, batch, last, rng, noise=np.zeros(len(related)), symmetry=symmetry)
+        ends = refined_of(
+            [starts[i] for i in related],
+            done.crystals,
+            done.evaluation,
+            done.converged,
+            done.trace,
+        )
+        made.update(zip(related, ends, strict=True))
     if still:
         batch = Crystals.concatenate([starts[i].crystals for i in still])
         found = energy(batch)
@@ -176,6 +193,17 @@ def refine_starts(
         ends = refined_of([starts[i] for i in still], batch, found, ready, trace, basins)
         made.update(zip(still, ends, strict=True))
     return [made[i] for i in range(len(starts))]
+
+
+def _annealed_as(start: StartCrystal) -> Crystals:
+    if start.instead is None:
+        return start.crystals
+    return replace(start.crystals, numbers=start.instead)
+
+
+def _own(one: Refined) -> Crystals:
+    """Return the end of a chain with the elements that were asked for."""
+    return replace(one.crystals, numbers=one.start.crystals.numbers)
 
 
 def refined_of(

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ase_continuousp.model.checkpoint import CARD, read_card
 from ase_continuousp.search.bounds import Bounds, chosen_within, drawn_within
 from ase_continuousp.search.within import PrototypesWithin
 from ase_continuousp.starts import Start, StartCrystal
@@ -19,6 +20,7 @@ from ase_continuousp.starts.library import PrototypeLibrary
 from ase_continuousp.starts.priors import Priors
 from ase_continuousp.starts.prototype import PrototypeStart
 from ase_continuousp.starts.random import RandomStart
+from ase_continuousp.starts.related import WithRelated
 from ase_continuousp.starts.symmetric import SymmetricStart, spacegroup_number
 
 KINDS = ("random", "symmetric", "prototype", "mixed")
@@ -191,7 +193,7 @@ def sources_of_model(
     priors = read_priors(path) if priors is None else priors
     starts: dict[str, Start] = {}
     if group is None:
-        starts["random"] = RandomStart(priors)
+        starts["random"] = _random(path, priors)
     elif kind != "prototype":
         starts["random"] = SymmetricStart(priors, spacegroup=group)
     library = path / PROTOTYPES
@@ -208,6 +210,19 @@ def sources_of_model(
         seen = SeenGroups(PrototypeLibrary.load(library)) if library.is_file() else None
         starts["symmetric"] = SymmetricStart(priors, spacegroup=group, seen=seen)
     return Sources(kind, starts, bounds)
+
+
+def _random(path: Path, priors: Priors) -> Start:
+    """Return random starts, with relatives among many of them if the card of the model asks."""
+    start = RandomStart(priors)
+    card = read_card(path) if (path / CARD).is_file() else {}
+    share = card.get("related", 0.0)
+    if not share:
+        return start
+    library = path / PROTOTYPES
+    if not library.is_file():
+        raise ValueError(f"model: its card asks for related starts, but {path} has no {PROTOTYPES}")
+    return WithRelated(start, library, card["elements"], share)
 
 
 def read_priors(path: Path) -> Priors:

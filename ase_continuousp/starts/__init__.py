@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ase_continuousp.crystals import Crystals
 
@@ -20,7 +20,7 @@ class StartCrystal:
     crystals : Crystals
         A batch of one.
     kind : str
-        The kind of start that made it: "random", "symmetric" or "prototype".
+        The kind of start that made it: "random", "related", "symmetric" or "prototype".
     noise : float
         Level in [0, 1] at which the annealing begins: 1 forgets the crystal, 0 only quenches it.
     distance : float or None
@@ -29,6 +29,8 @@ class StartCrystal:
         Chemical log weight of the nearest crystal it was made from, 0 for the same elements.
     label : str
         What it was made from, for people: a space group, the name of a prototype.
+    instead : (n_atoms,) array of int or None
+        Atomic numbers that it is annealed with. Its own take their places before the last quench.
 
     Examples
     --------
@@ -45,13 +47,19 @@ class StartCrystal:
     distance: float | None = None
     nearness: float | None = None
     label: str = ""
+    instead: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is not one crystal or not a level."""
+        """Refuse what is not one crystal, not a level, or numbers of other atoms."""
         if self.crystals.n_crystals != 1:
             raise ValueError(f"crystals must hold one crystal: {self.crystals.n_crystals}")
         if not 0.0 <= self.noise <= 1.0:
             raise ValueError(f"noise must lie in [0, 1]: {self.noise}")
+        if self.instead is not None and self.instead.shape != self.crystals.numbers.shape:
+            raise ValueError(
+                f"instead must hold a number for each of {self.crystals.n_atoms} atoms: "
+                f"{self.instead.shape}"
+            )
 
 
 class Start(Protocol):

@@ -21,7 +21,8 @@ from ase_continuousp.sampling.quench import quench
 from ase_continuousp.starts.averaging import Mean, averaged
 from ase_continuousp.starts.fingerprint import fingerprints
 from ase_continuousp.starts.grouping import Anonymous, PrototypeClass
-from ase_continuousp.starts.substitution import N_SITE, Substitution
+from ase_continuousp.starts.related import similar
+from ase_continuousp.starts.substitution import Substitution
 
 Integers = NDArray[np.int64]
 
@@ -67,7 +68,7 @@ def relaxed_means(
     order = sorted(chosen, key=lambda b: int(crystals.counts[b]))
     for first in tqdm(range(0, len(order), _BATCH), disable=not progress, desc="relaxing"):
         some = order[first : first + _BATCH]
-        relatives = {b: similar(anonymous[b], substitution, elements, _N_RELATIVES) for b in some}
+        relatives = {b: _relatives(anonymous[b], substitution, elements) for b in some}
         source = np.array([b for b in some for _ in relatives[b]], dtype=np.int64)
         if not len(source):
             continue
@@ -94,34 +95,10 @@ def _mean(one: Crystals, family: Crystals, anonymous: Anonymous) -> Mean:
     return averaged(everyone, [anonymous] * len(members), alike, members[1:], 2)
 
 
-def similar(
-    one: Anonymous, substitution: Substitution, elements: Collection[int], n: int
+def _relatives(
+    one: Anonymous, substitution: Substitution, elements: Collection[int]
 ) -> list[Integers]:
-    """Return the elements of the n nearest relatives: one element replaced by a similar one.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from ase_continuousp.starts.fitting import tabulated_vectors
-    >>> salt = Anonymous(np.array([11, 17]), (1, 1), np.array([0, 1]))
-    >>> rule = Substitution.untrained(tabulated_vectors())
-    >>> sorted(row.tolist() for row in similar(salt, rule, {11, 17, 19, 35}, 2))
-    [[11, 35], [19, 17]]
-    """
-    others = np.array(sorted(set(elements) - set(one.elements.tolist())), dtype=np.int64)
-    if not len(others):
-        return []
-    site = substitution.vectors[:, :N_SITE]
-    shares = np.bincount(one.labels) / len(one.labels)
-    squares = np.sum((site[one.elements][:, None] - site[others]) ** 2, axis=-1)
-    costs = shares[:, None] ** substitution.constants[0] * squares
-    made = []
-    for place in np.argsort(costs, axis=None, kind="stable")[:n]:
-        label, other = np.unravel_index(place, costs.shape)
-        row = one.elements.copy()
-        row[label] = others[other]
-        made.append(row)
-    return made
+    return similar(one.elements, one.labels, substitution, elements, _N_RELATIVES)
 
 
 def _distances(

@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import current_process
 from pathlib import Path
 
 from filelock import FileLock
@@ -42,7 +43,8 @@ def open_crystals(
     path : path
         Formats: :func:`ase_continuousp.io.rows.iterate_rows`.
     processes : int
-        Worker processes that parse.
+        Worker processes that parse; more than one need a script with the usual
+        ``if __name__ == "__main__":``.
     progress : bool
         Show a progress bar.
 
@@ -58,6 +60,8 @@ def open_crystals(
         If the cache cannot be written.
     ValueError
         If the file is broken as a whole or holds no row.
+    RuntimeError
+        If workers are asked for by a script that they cannot import.
 
     Examples
     --------
@@ -74,6 +78,8 @@ def open_crystals(
     folder = cache_folder()
     cache = folder / f"crystals-{_content_hash(source)}"
     if not cache.is_dir():
+        if processes > 1:
+            _refuse_unguarded()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             # A process that died holds no lock; what it left is overwritten.
@@ -86,6 +92,18 @@ def open_crystals(
                 "set ASE_CONTINUOUSP_CACHE to a folder with room"
             ) from error
     return CrystalStore(cache, str(source))
+
+
+def _refuse_unguarded() -> None:
+    """Raise in a worker that is importing a script which starts workers.
+
+    It would wait for the lock that the process which waits for it holds.
+    """
+    if getattr(current_process(), "_inheriting", False):  # as multiprocessing itself asks
+        raise RuntimeError(
+            "processes: more than one need a script whose work stands behind "
+            "\"if __name__ == '__main__':\", as every worker imports the script"
+        )
 
 
 def read_crystals(
