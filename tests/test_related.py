@@ -138,10 +138,13 @@ def test_the_card_of_a_model_asks_for_relatives(folder: Path) -> None:
     sources = sources_of_model(folder, "random")
     made = sources.generate(parse_formula("SrTiO3"), 5, np.random.default_rng(0))
     assert [one.kind for one in made] == ["random"] * 3 + ["related"] * 2
-    kept = sources_of_model(folder, "random", spacegroup=221)
-    assert "related" not in {
-        one.kind for one in kept.generate(parse_formula("SrTiO3"), 4, np.random.default_rng(0))
-    }
+    for without in (
+        sources_of_model(folder, "random", spacegroup=221),
+        sources_of_model(folder, "random", related=False),
+    ):
+        made = without.generate(parse_formula("SrTiO3"), 4, np.random.default_rng(0))
+        assert len(made) == 4
+        assert "related" not in {one.kind for one in made}
 
 
 def test_searches_and_evaluations_take_what_relatives_found(folder: Path) -> None:

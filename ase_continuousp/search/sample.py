@@ -101,7 +101,8 @@ def sample(
     trained = model if isinstance(model, TrainedModel) else load_model(model)
     for numbers in parsed:
         check_elements(numbers, trained.elements, trained.name)
-    sources = sources_of_model(trained.path, start, spacegroup=spacegroup)
+    # The paper's sampler knows no quench, after which relatives would be crystals asked for.
+    sources = sources_of_model(trained.path, start, spacegroup=spacegroup, related=preset is None)
     starts: list[StartCrystal] = []
     owners: list[int] = []
     for index, numbers in enumerate(parsed):

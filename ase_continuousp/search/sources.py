@@ -157,6 +157,7 @@ def sources_of_model(
     spacegroup: int | str | None = None,
     bounds: Bounds | None = None,
     priors: Priors | None = None,
+    related: bool = True,
 ) -> Sources:
     """Return the sources of starts that a model folder offers.
 
@@ -174,6 +175,9 @@ def sources_of_model(
         Only starts within these, in searches from a formula.
     priors : Priors, optional
         If they have been read already.
+    related : bool
+        Whether random starts have relatives among them
+        (:mod:`ase_continuousp.starts.related`) where the card of the model asks for them.
 
     Raises
     ------
@@ -193,7 +197,7 @@ def sources_of_model(
     priors = read_priors(path) if priors is None else priors
     starts: dict[str, Start] = {}
     if group is None:
-        starts["random"] = _random(path, priors)
+        starts["random"] = _random(path, priors) if related else RandomStart(priors)
     elif kind != "prototype":
         starts["random"] = SymmetricStart(priors, spacegroup=group)
     library = path / PROTOTYPES

@@ -80,7 +80,7 @@ def test_a_list_of_formulas_on_slurm(tmp_path: Path) -> None:
         timeout=500, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "Tally(done=2, refused=0, skipped=0, lost=0, error='')\n"
+    assert done.stdout == "Tally(done=2, refused=0, skipped=0, lost=0, error='', reasons={})\n"
     firsts = Counter(row.reduced for row in ase.db.connect(tmp_path / "found.db").select(rank=1))
     assert firsts == {"MgO": 1, "NaCl": 1}
     job = (tmp_path / "job_script").read_text()
