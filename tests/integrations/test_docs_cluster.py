@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("default")]
 # What Slurm's commands do, on this machine: start the script of a job, print its number; end it.
 SBATCH = """#!/bin/sh
 cp "$1" {folder}/job_script
-setsid sh "$1" > {folder}/job.log 2>&1 &
+setsid sh {folder}/job_script > {folder}/job.log 2>&1 &
 echo "Submitted batch job $!"
 """
 SCANCEL = """#!/bin/sh
