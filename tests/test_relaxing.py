@@ -16,9 +16,8 @@ from ase_continuousp.starts.building import build_library
 from ase_continuousp.starts.fitting import tabulated_vectors
 from ase_continuousp.starts.from_files import hull_energies, library_from_files
 from ase_continuousp.starts.grouping import anonymous_of
-from ase_continuousp.starts.related import similar
 from ase_continuousp.starts.relaxing import relaxed_means
-from ase_continuousp.starts.substitution import Substitution
+from ase_continuousp.starts.substitution import Substitution, similar
 
 RULE = Substitution.untrained(tabulated_vectors())
 

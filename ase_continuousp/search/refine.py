@@ -16,7 +16,7 @@ from ase_continuousp.model.conditional import ConditionalEnergy
 from ase_continuousp.model.judge import Judge
 from ase_continuousp.model.polish import Polish
 from ase_continuousp.sampling.ancestral import ancestral
-from ase_continuousp.sampling.annealing import AnnealSettings, anneal
+from ase_continuousp.sampling.annealing import AnnealResult, AnnealSettings, anneal
 from ase_continuousp.sampling.displacement import Displacement
 from ase_continuousp.sampling.symmetry import SymmetryProjection
 from ase_continuousp.starts import StartCrystal
@@ -161,24 +161,15 @@ def refine_starts(
         is_conditional = isinstance(getattr(energy, "network", None), ConditionalEnergy)
         descend: Any = ancestral if is_conditional else anneal
         done = descend(energy, batch, settings, rng, noise=noise, symmetry=symmetry)
-        ends = refined_of(
-            [starts[i] for i in moving], done.crystals, done.evaluation, done.converged, done.trace
-        )
-        made.update(zip(moving, ends, strict=True))
-    related = [i for i in moving if starts[i].instead is not None]
-    if related:
-        batch = Crystals.concatenate([_own(made[i]) for i in related])
-        last = replace(settings, n_steps=0, reheats=0)
-        symmetry = SymmetryProjection.of(batch) if keeps_symmetry else None
-        done = descend(energy, batch, last, rng, noise=np.zeros(len(related)), symmetry=symmetry)
-        ends = refined_of(
-            [starts[i] for i in related],
-            done.crystals,
-            done.evaluation,
-            done.converged,
-            done.trace,
-        )
-        made.update(zip(related, ends, strict=True))
+        made.update(zip(moving, _ends([starts[i] for i in moving], done), strict=True))
+        related = [i for i in moving if starts[i].instead is not None]
+        if related:
+            batch = Crystals.concatenate([_with_own_elements(made[i]) for i in related])
+            quench = replace(settings, n_steps=0, reheats=0)
+            noise = np.zeros(len(related))
+            symmetry = SymmetryProjection.of(batch) if keeps_symmetry else None
+            done = descend(energy, batch, quench, rng, noise=noise, symmetry=symmetry)
+            made.update(zip(related, _ends([starts[i] for i in related], done), strict=True))
     if still:
         batch = Crystals.concatenate([starts[i].crystals for i in still])
         found = energy(batch)
@@ -201,9 +192,12 @@ def _annealed_as(start: StartCrystal) -> Crystals:
     return replace(start.crystals, numbers=start.instead)
 
 
-def _own(one: Refined) -> Crystals:
-    """Return the end of a chain with the elements that were asked for."""
+def _with_own_elements(one: Refined) -> Crystals:
     return replace(one.crystals, numbers=one.start.crystals.numbers)
+
+
+def _ends(starts: Sequence[StartCrystal], done: AnnealResult) -> list[Refined]:
+    return refined_of(starts, done.crystals, done.evaluation, done.converged, done.trace)
 
 
 def refined_of(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ase_continuousp.model.checkpoint import CARD, read_card
+from ase_continuousp.model.checkpoint import read_card
 from ase_continuousp.search.bounds import Bounds, chosen_within, drawn_within
 from ase_continuousp.search.within import PrototypesWithin
 from ase_continuousp.starts import Start, StartCrystal
@@ -219,7 +219,7 @@ def sources_of_model(
 def _random(path: Path, priors: Priors) -> Start:
     """Return random starts, with relatives among many of them if the card of the model asks."""
     start = RandomStart(priors)
-    card = read_card(path) if (path / CARD).is_file() else {}
+    card = read_card(path)
     share = card.get("related", 0.0)
     if not share:
         return start

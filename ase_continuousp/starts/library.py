@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ase_continuousp.crystals import Crystals, offsets_of
 from ase_continuousp.io.replacing import replacing
+from ase_continuousp.starts.substitution import Substitution
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -78,6 +79,11 @@ class PrototypeLibrary:
     def n_prototypes(self) -> int:
         """Number of prototypes."""
         return len(self.spacegroups)
+
+    @property
+    def substitution(self) -> Substitution:
+        """How well one element stands for another, as learned with this library."""
+        return Substitution(self.vectors.astype(np.float64), self.constants.astype(np.float64))
 
     @cached_property
     def _first_label(self) -> Integers:

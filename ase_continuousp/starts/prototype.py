@@ -19,7 +19,7 @@ from ase_continuousp.starts import StartCrystal
 from ase_continuousp.starts.fingerprint import fingerprints, relabelings
 from ase_continuousp.starts.library import PrototypeLibrary, anonymized, stoichiometry
 from ase_continuousp.starts.stability import STABLE_LOG_NONE, STABLE_NEARER, stable_log_weights
-from ase_continuousp.starts.substitution import Substitution, diverse
+from ase_continuousp.starts.substitution import diverse
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -96,9 +96,7 @@ class PrototypeStart:
         self.library: PrototypeLibrary = library
         self.priors = priors
         self.noise = noise
-        self.substitution = Substitution(
-            self.library.vectors.astype(np.float64), self.library.constants.astype(np.float64)
-        )
+        self.substitution = self.library.substitution
         self._left_out = {_reduced(formula) for formula in leave_out}
 
     def generate(self, numbers: ArrayLike, n: int, rng: np.random.Generator) -> list[StartCrystal]:

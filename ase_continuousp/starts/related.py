@@ -9,7 +9,7 @@ the structure of the composition, as a prototype is one from a known crystal.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import replace
 from functools import cached_property
 
@@ -18,9 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ase_continuousp.starts import Start, StartCrystal
 from ase_continuousp.starts.library import PrototypeLibrary, anonymized
-from ase_continuousp.starts.substitution import N_SITE, Substitution
+from ase_continuousp.starts.substitution import Substitution, similar
 
-Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
@@ -86,15 +85,12 @@ class WithRelated:
         library = self._library
         if not isinstance(library, PrototypeLibrary):
             library = PrototypeLibrary.load(library)
-        return Substitution(
-            library.vectors.astype(np.float64), library.constants.astype(np.float64)
-        )
+        return library.substitution
 
     def generate(self, numbers: ArrayLike, n: int, rng: np.random.Generator) -> list[StartCrystal]:
         """Return n crystals of these atoms, those that are annealed as they are first."""
         numbers = np.asarray(numbers, dtype=np.int64)
-        wanted = int(self.share * n)
-        relatives = list(self._relatives(numbers, wanted))
+        relatives = self._relatives(numbers, int(self.share * n))
         made = self.start.generate(numbers, n - len(relatives), rng)
         for relative in relatives:
             for one in self.start.generate(relative, 1, rng):
@@ -102,58 +98,9 @@ class WithRelated:
                 made.append(replace(one, crystals=crystals, kind="related", instead=relative))
         return made
 
-    def _relatives(self, numbers: Integers, n: int) -> Iterator[Integers]:
+    def _relatives(self, numbers: Integers, n: int) -> list[Integers]:
         if n == 0:
-            return
+            return []
         elements, _, labels = anonymized(numbers)
-        for row in similar(elements, labels, self.substitution, self.elements, n):
-            yield row[labels]
-
-
-def similar(
-    own: Integers,
-    labels: Integers,
-    substitution: Substitution,
-    elements: Collection[int],
-    n: int,
-) -> list[Integers]:
-    """Return the elements of the n nearest relatives: one element replaced by a similar one.
-
-    Parameters
-    ----------
-    own : (n_labels,) array of int
-        Atomic number of each label.
-    labels : (n_atoms,) array of int
-    substitution : Substitution
-    elements : collection of int
-        That may be put in.
-    n : int
-
-    Returns
-    -------
-    list of (n_labels,) array
-        The nearest first.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from ase_continuousp.starts.fitting import tabulated_vectors
-    >>> salt, rule = np.array([11, 17]), Substitution.untrained(tabulated_vectors())
-    >>> found = similar(salt, np.array([0, 1]), rule, {11, 17, 19, 35}, 2)
-    >>> sorted(row.tolist() for row in found)
-    [[11, 35], [19, 17]]
-    """
-    others = np.array(sorted(set(elements) - set(own.tolist())), dtype=np.int64)
-    if not len(others):
-        return []
-    site = substitution.vectors[:, :N_SITE]
-    shares = np.bincount(labels) / len(labels)
-    squares: Floats = np.sum((site[own][:, None] - site[others]) ** 2, axis=-1)
-    costs = shares[:, None] ** substitution.constants[0] * squares
-    made = []
-    for place in np.argsort(costs, axis=None, kind="stable")[:n]:
-        label, other = np.unravel_index(place, costs.shape)
-        row = own.copy()
-        row[label] = others[other]
-        made.append(row)
-    return made
+        rows = similar(elements, labels, self.substitution, self.elements, n)
+        return [row[labels] for row in rows]

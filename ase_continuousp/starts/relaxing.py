@@ -21,8 +21,7 @@ from ase_continuousp.sampling.quench import quench
 from ase_continuousp.starts.averaging import Mean, averaged
 from ase_continuousp.starts.fingerprint import fingerprints
 from ase_continuousp.starts.grouping import Anonymous, PrototypeClass
-from ase_continuousp.starts.related import similar
-from ase_continuousp.starts.substitution import Substitution
+from ase_continuousp.starts.substitution import Substitution, similar
 
 Integers = NDArray[np.int64]
 
@@ -68,7 +67,10 @@ def relaxed_means(
     order = sorted(chosen, key=lambda b: int(crystals.counts[b]))
     for first in tqdm(range(0, len(order), _BATCH), disable=not progress, desc="relaxing"):
         some = order[first : first + _BATCH]
-        relatives = {b: _relatives(anonymous[b], substitution, elements) for b in some}
+        relatives = {
+            b: similar(one.elements, one.labels, substitution, elements, _N_RELATIVES)
+            for b, one in ((b, anonymous[b]) for b in some)
+        }
         source = np.array([b for b in some for _ in relatives[b]], dtype=np.int64)
         if not len(source):
             continue
@@ -93,12 +95,6 @@ def _mean(one: Crystals, family: Crystals, anonymous: Anonymous) -> Mean:
     same = tuple(range(len(anonymous.elements)))
     alike = PrototypeClass(0, members, [same] * len(members))
     return averaged(everyone, [anonymous] * len(members), alike, members[1:], 2)
-
-
-def _relatives(
-    one: Anonymous, substitution: Substitution, elements: Collection[int]
-) -> list[Integers]:
-    return similar(one.elements, one.labels, substitution, elements, _N_RELATIVES)
 
 
 def _distances(

@@ -12,6 +12,7 @@ training set share a prototype (:mod:`ase_continuousp.starts.fitting`).
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -177,3 +178,52 @@ def diverse(weights: ArrayLike, match: ArrayLike, n: int) -> tuple[list[int], li
         worth.append(float(gain[best]))
         left *= 1.0 - kernel[best]
     return chosen, worth
+
+
+def similar(
+    own: Integers,
+    labels: Integers,
+    substitution: Substitution,
+    elements: Collection[int],
+    n: int,
+) -> list[Integers]:
+    """Return the elements of the n nearest relatives: one element replaced by a similar one.
+
+    Parameters
+    ----------
+    own : (n_labels,) array of int
+        Atomic number of each label.
+    labels : (n_atoms,) array of int
+    substitution : Substitution
+    elements : collection of int
+        That may be put in.
+    n : int
+
+    Returns
+    -------
+    list of (n_labels,) array
+        The nearest first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ase_continuousp.starts.fitting import tabulated_vectors
+    >>> salt, rule = np.array([11, 17]), Substitution.untrained(tabulated_vectors())
+    >>> found = similar(salt, np.array([0, 1]), rule, {11, 17, 19, 35}, 2)
+    >>> sorted(row.tolist() for row in found)
+    [[11, 35], [19, 17]]
+    """
+    others = np.array(sorted(set(elements) - set(own.tolist())), dtype=np.int64)
+    if not len(others):
+        return []
+    site = substitution.vectors[:, :N_SITE]
+    shares = np.bincount(labels) / len(labels)
+    squares: Floats = np.sum((site[own][:, None] - site[others]) ** 2, axis=-1)
+    costs = shares[:, None] ** substitution.constants[0] * squares
+    made = []
+    for place in np.argsort(costs, axis=None, kind="stable")[:n]:
+        label, other = np.unravel_index(place, costs.shape)
+        row = own.copy()
+        row[label] = others[other]
+        made.append(row)
+    return made
