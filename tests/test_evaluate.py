@@ -18,6 +18,7 @@ from ase_continuousp.evaluation.tasks import Task, judge
 from ase_continuousp.io import from_atoms, write_atoms
 from ase_continuousp.sampling.annealing import AnnealSettings
 from ase_continuousp.search.jobs import Job
+from ase_continuousp.search.plausible import LeastOdds
 from ase_continuousp.search.rank import EnergyRanking
 from ase_continuousp.search.refine import Refined
 from ase_continuousp.starts import StartCrystal
@@ -125,7 +126,8 @@ def test_judge_takes_the_best_chain_the_best_sample_and_the_first(model: Path) -
     ]
     job = Job("", "cpu", tuple(one.start for one in ends), AnnealSettings(), (0,))
     controls = ({"random": truth},)
-    task = Task((7,), truth, job, (0,) * 5, (0, 1, 0, 1, 2), controls, EnergyRanking())
+    ranking = EnergyRanking(), LeastOdds()
+    task = Task((7,), truth, job, (0,) * 5, (0, 1, 0, 1, 2), controls, *ranking)
     [made] = judge(task, ends, Priors.load(model / "priors.json"))
     assert (made.index, made.n_samples) == (7, 2)
     assert made.top1_rms is None

@@ -45,6 +45,10 @@ def run(
         float | None,
         typer.Option(help="Drop generated crystals this far above the lowest energy per atom."),
     ] = None,
+    implausible: Annotated[
+        bool,
+        typer.Option("--implausible", help="Offer what the judge thinks too unlikely as well."),
+    ] = False,
     refine: Annotated[
         str | None,
         typer.Option(help="Relax and rank the best with chgnet or any MODULE:FACTORY of ASE."),
@@ -97,6 +101,7 @@ def run(
         if lengths or angles or volume
         else None,
         "window": window,
+        "implausible": implausible,
         "seed": seed,
         "device": device,
     }

@@ -27,12 +27,16 @@ class Sample:
         Distance from the true crystal; None if it does not match.
     log_odds : float or None
         What the judge of the model says, if it has one.
+    is_offered : bool
+        Whether a search would offer it. What it would not counts for nothing
+        (:mod:`ase_continuousp.search.plausible`).
     """
 
     start: str
     energy_per_atom: float
     rms: float | None
     log_odds: float | None = None
+    is_offered: bool = True
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class Row:
         Of the cell.
     n_atoms : int
     rms : float or None
-        Of the best of the k samples; None if none matches.
+        Of the best of the k samples that is offered; None if none matches.
     top1_rms : float or None
         Of the sample that the model ranks first.
     spacegroup, true_spacegroup : int
@@ -75,11 +79,12 @@ class Row:
     top1_probability : float or None
         What the ranking thought of its being right.
     n_samples : int
-        Samples compared; fewer than k where an element is unknown or a sample went astray.
+        Samples that count; fewer than k where an element is unknown, a sample went astray or the
+        judge of the model thinks it implausible.
     controls : dict
         RMS distance of the single crystal that each control made, or None.
     samples : tuple of Sample
-        In the order in which they were drawn.
+        In the order in which they were drawn, implausible ones too.
     classes : tuple of Judged
         Equal samples together, in the order of their rank.
     top1_cif : str

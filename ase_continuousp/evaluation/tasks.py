@@ -17,6 +17,7 @@ from ase_continuousp.model.checkpoint import TrainedModel
 from ase_continuousp.sampling.annealing import AnnealSettings
 from ase_continuousp.search.evidence import evidence
 from ase_continuousp.search.jobs import Job, batches_of, model_key, run_job
+from ase_continuousp.search.plausible import LeastOdds, plausible
 from ase_continuousp.search.predict import is_reasonable, rank_refined
 from ase_continuousp.search.rank import Ranked, Ranking, ranking_of_model
 from ase_continuousp.search.refine import Refined
@@ -46,6 +47,8 @@ class Task:
         Of each test crystal: the crystals made by the controls.
     ranking : Ranking
         Of the samples of one test crystal.
+    least : LeastOdds
+        Below which samples do not count.
     window : float, optional
         Above which samples do not count.
     """
@@ -57,6 +60,7 @@ class Task:
     samples: tuple[int, ...]
     controls: tuple[dict[str, Crystals], ...]
     ranking: Ranking
+    least: LeastOdds
     window: float | None = None
 
 
@@ -147,6 +151,7 @@ def make_tasks(
             tuple(samples),
             tuple(controls),
             ranking_of_model(recipe.model.card),
+            LeastOdds.of_model(recipe.model.card),
             recipe.window,
         )
 
@@ -196,7 +201,8 @@ def judge(task: Task, refined: Sequence[Refined], priors: Priors) -> list[Row]:
         samples = [min(ends, key=lambda one: one.found.energy) for ends in chains.values()]
         samples = in_window(samples, task.window)
         ranked = rank_refined(samples, priors, task.ranking)
-        rows.append(_row(index, truth, samples, ranked, task.controls[place]))
+        offered = {id(m) for one in plausible(ranked, task.least) for m in one.members}
+        rows.append(_row(index, truth, samples, ranked, offered, task.controls[place]))
     return rows
 
 
@@ -205,11 +211,12 @@ def _row(
     truth: Crystals,
     samples: Sequence[Refined],
     ranked: Sequence[Ranked],
+    offered: Collection[int],
     controls: dict[str, Crystals],
 ) -> Row:
     distances = {id(one): rms_distance(one.crystals, truth) for one in samples}
     first = ranked[0].head if ranked else None
-    matched = [rms for rms in distances.values() if rms is not None]
+    matched = [rms for key, rms in distances.items() if rms is not None and key in offered]
     reasons = evidence([one.members for one in ranked])
     [atoms] = io.to_atoms(truth)
     return Row(
@@ -223,10 +230,16 @@ def _row(
         top1_start="" if first is None else first.start.kind,
         top1_energy=None if first is None else first.energy_per_atom,
         top1_probability=ranked[0].probability if ranked else None,
-        n_samples=len(samples),
+        n_samples=len(offered),
         controls={name: rms_distance(made, truth) for name, made in controls.items()},
         samples=tuple(
-            Sample(one.start.kind, one.found.energy_per_atom, distances[id(one)], one.log_odds)
+            Sample(
+                one.start.kind,
+                one.found.energy_per_atom,
+                distances[id(one)],
+                one.log_odds,
+                id(one) in offered,
+            )
             for one in samples
         ),
         classes=tuple(

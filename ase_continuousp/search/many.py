@@ -76,6 +76,7 @@ def predict_many(
     spacegroup: int | str | None = None,
     bounds: Bounds | None = None,
     window: float | None = None,
+    implausible: bool = False,
     relax: bool = True,
     refine: SecondCalculator | None = None,
     seed: int = 0,
@@ -98,7 +99,8 @@ def predict_many(
     database : str or path
         FILE.db or ``postgresql://...``
         (:class:`~ase_continuousp.search.database.SearchDatabase`).
-    model, n_samples, formula_units, start, spacegroup, bounds, window, relax, seed, device
+    model, n_samples, formula_units, start, spacegroup, bounds, window, implausible, relax, seed,
+    device
         As of :func:`~ase_continuousp.search.predict.predict`.
     refine : SecondCalculator, optional
         Relaxation of the best candidates with another calculator
@@ -150,6 +152,7 @@ def predict_many(
         spacegroup=spacegroup,
         bounds=bounds,
         window=window,
+        implausible=implausible,
         relax=relax,
         refine=refine,
         seed=seed,

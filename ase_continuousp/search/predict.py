@@ -26,6 +26,7 @@ from ase_continuousp.search.composition import (
 )
 from ase_continuousp.search.dedupe import equivalence_classes
 from ase_continuousp.search.jobs import refine_all
+from ase_continuousp.search.plausible import LeastOdds, plausible
 from ase_continuousp.search.rank import Ranked, Ranking, ranking_of_model
 from ase_continuousp.search.refine import Refined, anneal_settings
 from ase_continuousp.search.sources import Sources, read_priors, sources_of_model
@@ -58,6 +59,7 @@ def predict(
     spacegroup: int | str | None = None,
     bounds: Bounds | None = None,
     window: float | None = None,
+    implausible: bool = False,
     relax: bool = True,
     seed: int = 0,
     device: str = "auto",
@@ -94,6 +96,9 @@ def predict(
     window : float, optional
         Drop generated crystals whose energy per atom, in units of U, lies further than this above
         the lowest of all (:mod:`ase_continuousp.search.window`).
+    implausible : bool
+        Whether to offer what the judge of the model thinks too unlikely as well
+        (:mod:`ase_continuousp.search.plausible`).
     relax : bool
         Whether to quench with the energy of the model after the anneal. Without it prototypes do
         not make the last step that some models have learned for them either.
@@ -150,6 +155,7 @@ def predict(
         priors,
         n_samples=n_samples,
         window=window,
+        implausible=implausible,
         relax=relax,
         seed=seed,
         device=device,
@@ -175,6 +181,7 @@ def search(
     *,
     n_samples: int = 20,
     window: float | None = None,
+    implausible: bool = False,
     relax: bool = True,
     seed: int = 0,
     device: str = "auto",
@@ -193,7 +200,7 @@ def search(
     units : sequence of int
         Formula units in the cell that are allowed.
     priors : Priors
-    n_samples, window, relax, seed, device, progress, executor
+    n_samples, window, implausible, relax, seed, device, progress, executor
         As of :func:`predict`.
     keeps_symmetry : bool
         Whether each crystal stays in the space group that it starts in.
@@ -217,7 +224,10 @@ def search(
     )
     # One list of prototypes over all sizes: their probabilities need no weights of sizes.
     bounds = sources.bounds
-    ranked = without_repeats(rank_refined(refined, priors, ranking, bounds, window))
+    ranked = rank_refined(refined, priors, ranking, bounds, window)
+    if not implausible:
+        ranked = plausible(ranked, LeastOdds.of_model(trained.card))
+    ranked = without_repeats(ranked)
     heads = [one.head for one in ranked]
     sizes = {z * len(np.asarray(unit)) for z in units}
     # What was kept is exact: a loose search might see another symmetry beside it.

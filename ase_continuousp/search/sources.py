@@ -176,7 +176,7 @@ def sources_of_model(
     priors : Priors, optional
         If they have been read already.
     related : bool
-        Whether random starts have relatives among them
+        Whether the starts of a random search have relatives among them
         (:mod:`ase_continuousp.starts.related`) where the card of the model asks for them.
 
     Raises
@@ -197,7 +197,9 @@ def sources_of_model(
     priors = read_priors(path) if priors is None else priors
     starts: dict[str, Start] = {}
     if group is None:
-        starts["random"] = _random(path, priors) if related else RandomStart(priors)
+        # A mixed search has its variety from prototypes.
+        alone = related and kind == "random"
+        starts["random"] = _random(path, priors) if alone else RandomStart(priors)
     elif kind != "prototype":
         starts["random"] = SymmetricStart(priors, spacegroup=group)
     library = path / PROTOTYPES

@@ -30,7 +30,8 @@ class Settings:
     ----------
     model : str
         Absolute folder; the same on all machines that take part.
-    n_samples, formula_units, start, spacegroup, bounds, window, relax, seed, device
+    n_samples, formula_units, start, spacegroup, bounds, window, implausible, relax, seed,
+    device
         As of :func:`~ase_continuousp.search.predict.predict`.
     refine : SecondCalculator or None
         What relaxes the best candidates afterwards.
@@ -43,6 +44,7 @@ class Settings:
     spacegroup: int | str | None
     bounds: Bounds | None
     window: float | None
+    implausible: bool
     relax: bool
     refine: SecondCalculator | None
     seed: int
@@ -140,6 +142,7 @@ def search_one(formula: str, settings: Settings, files: Mapping[str, str]) -> Ou
             spacegroup=settings.spacegroup,
             bounds=settings.bounds,
             window=settings.window,
+            implausible=settings.implausible,
             relax=settings.relax,
             seed=settings.seed,
             device=settings.device,
