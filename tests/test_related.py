@@ -140,7 +140,7 @@ def test_the_card_of_a_model_asks_for_relatives(folder: Path) -> None:
     assert [one.kind for one in made] == ["random"] * 3 + ["related"] * 2
     for without in (
         sources_of_model(folder, "random", spacegroup=221),
-        sources_of_model(folder, "random", related=False),
+        sources_of_model(folder, "random", varied=False),
         sources_of_model(folder, "mixed"),
     ):
         made = without.generate(parse_formula("SrTiO3"), 4, np.random.default_rng(0))

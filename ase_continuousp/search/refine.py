@@ -132,7 +132,8 @@ def refine_starts(
     judged all the same, by its energy.
 
     What is annealed as another composition (:mod:`ase_continuousp.starts.related`) is given its own
-    elements where that ended, and quenched once more.
+    elements where that ended, and quenched once more. What is not to be heated again
+    (:mod:`ase_continuousp.starts.unheated`) is not, whatever the settings.
 
     Parameters
     ----------
@@ -151,25 +152,16 @@ def refine_starts(
     -------
     list of Refined, in the order of the starts
     """
-    moving = [i for i, start in enumerate(starts) if start.noise > 0]
     still = [i for i, start in enumerate(starts) if start.noise <= 0]
     made: dict[int, Refined] = {}
-    if moving:
-        batch = Crystals.concatenate([_annealed_as(starts[i]) for i in moving])
-        noise = np.minimum([starts[i].noise for i in moving], settings.level)
-        symmetry = SymmetryProjection.of(batch) if keeps_symmetry else None
-        is_conditional = isinstance(getattr(energy, "network", None), ConditionalEnergy)
-        descend: Any = ancestral if is_conditional else anneal
-        done = descend(energy, batch, settings, rng, noise=noise, symmetry=symmetry)
-        made.update(zip(moving, _ends([starts[i] for i in moving], done), strict=True))
-        related = [i for i in moving if starts[i].instead is not None]
-        if related:
-            batch = Crystals.concatenate([_with_own_elements(made[i]) for i in related])
-            quench = replace(settings, n_steps=0, reheats=0)
-            noise = np.zeros(len(related))
-            symmetry = SymmetryProjection.of(batch) if keeps_symmetry else None
-            done = descend(energy, batch, quench, rng, noise=noise, symmetry=symmetry)
-            made.update(zip(related, _ends([starts[i] for i in related], done), strict=True))
+    for is_reheated in (True, False):
+        moving = [
+            i for i, one in enumerate(starts) if one.noise > 0 and one.is_reheated is is_reheated
+        ]
+        if moving:
+            own = settings if is_reheated else replace(settings, reheats=0)
+            ends = _moved(energy, [starts[i] for i in moving], own, rng, keeps_symmetry)
+            made.update(zip(moving, ends, strict=True))
     if still:
         batch = Crystals.concatenate([starts[i].crystals for i in still])
         found = energy(batch)
@@ -184,6 +176,32 @@ def refine_starts(
         ends = refined_of([starts[i] for i in still], batch, found, ready, trace, basins)
         made.update(zip(still, ends, strict=True))
     return [made[i] for i in range(len(starts))]
+
+
+def _moved(
+    energy: EnergyFunction,
+    starts: Sequence[StartCrystal],
+    settings: AnnealSettings,
+    rng: np.random.Generator,
+    keeps_symmetry: bool,
+) -> list[Refined]:
+    batch = Crystals.concatenate([_annealed_as(start) for start in starts])
+    noise = np.minimum([start.noise for start in starts], settings.level)
+    symmetry = SymmetryProjection.of(batch) if keeps_symmetry else None
+    is_conditional = isinstance(getattr(energy, "network", None), ConditionalEnergy)
+    descend: Any = ancestral if is_conditional else anneal
+    done = descend(energy, batch, settings, rng, noise=noise, symmetry=symmetry)
+    made = _ends(starts, done)
+    related = [i for i, start in enumerate(starts) if start.instead is not None]
+    if related:
+        batch = Crystals.concatenate([_with_own_elements(made[i]) for i in related])
+        quench = replace(settings, n_steps=0, reheats=0)
+        noise = np.zeros(len(related))
+        symmetry = SymmetryProjection.of(batch) if keeps_symmetry else None
+        done = descend(energy, batch, quench, rng, noise=noise, symmetry=symmetry)
+        for i, one in zip(related, _ends([starts[i] for i in related], done), strict=True):
+            made[i] = one
+    return made
 
 
 def _annealed_as(start: StartCrystal) -> Crystals:

@@ -102,7 +102,7 @@ def sample(
     for numbers in parsed:
         check_elements(numbers, trained.elements, trained.name)
     # The paper's sampler knows no quench, after which relatives would be crystals asked for.
-    sources = sources_of_model(trained.path, start, spacegroup=spacegroup, related=preset is None)
+    sources = sources_of_model(trained.path, start, spacegroup=spacegroup, varied=preset is None)
     starts: list[StartCrystal] = []
     owners: list[int] = []
     for index, numbers in enumerate(parsed):

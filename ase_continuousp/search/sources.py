@@ -22,6 +22,7 @@ from ase_continuousp.starts.prototype import PrototypeStart
 from ase_continuousp.starts.random import RandomStart
 from ase_continuousp.starts.related import WithRelated
 from ase_continuousp.starts.symmetric import SymmetricStart, spacegroup_number
+from ase_continuousp.starts.unheated import WithUnheated
 
 KINDS = ("random", "symmetric", "prototype", "mixed")
 PRIORS = "priors.json"
@@ -157,7 +158,7 @@ def sources_of_model(
     spacegroup: int | str | None = None,
     bounds: Bounds | None = None,
     priors: Priors | None = None,
-    related: bool = True,
+    varied: bool = True,
 ) -> Sources:
     """Return the sources of starts that a model folder offers.
 
@@ -175,9 +176,10 @@ def sources_of_model(
         Only starts within these, in searches from a formula.
     priors : Priors, optional
         If they have been read already.
-    related : bool
-        Whether the starts of a random search have relatives among them
-        (:mod:`ase_continuousp.starts.related`) where the card of the model asks for them.
+    varied : bool
+        Whether the starts of a random search have relatives and unheated ones among them
+        (:mod:`ase_continuousp.starts.related`, :mod:`ase_continuousp.starts.unheated`) where the
+        card of the model asks for them.
 
     Raises
     ------
@@ -198,7 +200,7 @@ def sources_of_model(
     starts: dict[str, Start] = {}
     if group is None:
         # A mixed search has its variety from prototypes.
-        alone = related and kind == "random"
+        alone = varied and kind == "random"
         starts["random"] = _random(path, priors) if alone else RandomStart(priors)
     elif kind != "prototype":
         starts["random"] = SymmetricStart(priors, spacegroup=group)
@@ -219,16 +221,19 @@ def sources_of_model(
 
 
 def _random(path: Path, priors: Priors) -> Start:
-    """Return random starts, with relatives among many of them if the card of the model asks."""
-    start = RandomStart(priors)
+    """Return random starts, many of them as varied as the card of the model asks."""
+    start: Start = RandomStart(priors)
     card = read_card(path)
-    share = card.get("related", 0.0)
-    if not share:
-        return start
-    library = path / PROTOTYPES
-    if not library.is_file():
-        raise ValueError(f"model: its card asks for related starts, but {path} has no {PROTOTYPES}")
-    return WithRelated(start, library, card["elements"], share)
+    if share := card.get("related"):
+        library = path / PROTOTYPES
+        if not library.is_file():
+            raise ValueError(
+                f"model: its card asks for related starts, but {path} has no {PROTOTYPES}"
+            )
+        start = WithRelated(start, library, card["elements"], share)
+    if share := card.get("unheated"):
+        start = WithUnheated(start, share)
+    return start
 
 
 def read_priors(path: Path) -> Priors:

@@ -31,6 +31,8 @@ class StartCrystal:
         What it was made from, for people: a space group, the name of a prototype.
     instead : (n_atoms,) array of int or None
         Atomic numbers that it is annealed with. Its own take their places before the last quench.
+    is_reheated : bool
+        Whether it is heated again after its quench where the settings of the anneal say so.
 
     Examples
     --------
@@ -48,6 +50,7 @@ class StartCrystal:
     nearness: float | None = None
     label: str = ""
     instead: NDArray[np.int64] | None = None
+    is_reheated: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what is not one crystal, not a level, or numbers of other atoms."""
