@@ -7,7 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from ase.build import bulk
+
+from ase_continuousp.io import from_atoms
+from ase_continuousp.starts.building import build_library
+from ase_continuousp.starts.priors import Priors
+from ase_continuousp.starts.random import RandomStart
+from ase_continuousp.starts.related import WithRelated
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 
@@ -89,3 +97,19 @@ def test_peers_are_those_of_the_extra(
     monkeypatch.syspath_prepend(str(FOLDER))
     importlib.reload(importlib.import_module("peers"))
     assert capsys.readouterr().out.split()[-1] == "vesin==0.6.2"
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 8, 13])
+def test_fewer_chains_have_the_relatives_that_they_would_have_had(load: Any, n: int) -> None:
+    random = RandomStart(Priors.fit(from_atoms([bulk("Cu"), bulk("Si")] * 2), n_steps=50))
+    salts = [bulk(f, "rocksalt", a=5.0) for f in ("NaCl", "LiF", "KBr")]
+    library = build_library(from_atoms(salts * 3), n_fit=0)
+    start = WithRelated(random, library, range(1, 60), 0.5)
+
+    def drawn(count: int) -> list[tuple[str, list[int] | None]]:
+        made = start.generate([11, 17], count, np.random.default_rng(0))
+        return [(s.kind, None if s.instead is None else s.instead.tolist()) for s in made]
+
+    row = {"samples": [{"start": kind, "is": instead} for kind, instead in drawn(20)]}
+    some = load("first_chains").chains(row, n, 20)
+    assert [(one["start"], one["is"]) for one in some] == drawn(n)

@@ -10,6 +10,8 @@ from typing import Any
 from ase_continuousp.search.rank import Ranked
 from ase_continuousp.search.refine import Refined
 
+_LIKELY = 0.02  # other evidence may outweigh the judge: what is as probable stays
+
 
 @dataclass(frozen=True)
 class LeastOdds:
@@ -72,9 +74,10 @@ class LeastOdds:
 
 
 def plausible(ranked: Sequence[Ranked], least: LeastOdds) -> list[Ranked]:
-    """Return the classes of which a member is plausible, and always the first.
+    """Return the classes of which a member is plausible.
 
-    Those that stay keep their places and their probabilities.
+    The first always stays, and so does what the ranking gives a probability of 0.02 or more: it
+    knows more than the judge. Those that stay keep their places and their probabilities.
 
     Parameters
     ----------
@@ -90,5 +93,7 @@ def plausible(ranked: Sequence[Ranked], least: LeastOdds) -> list[Ranked]:
     return [
         one
         for place, one in enumerate(ranked)
-        if place == 0 or any(least.hold(member) for member in one.members)
+        if place == 0
+        or (one.probability is not None and one.probability >= _LIKELY)
+        or any(least.hold(member) for member in one.members)
     ]
