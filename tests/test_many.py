@@ -241,7 +241,9 @@ def test_errors_that_are_no_refusal_lose_a_formula_for_this_time(
 
 
 def test_a_machine_without_the_model_refuses_no_formula(model: Path, tmp_path: Path) -> None:
-    settings = Settings(str(model), 2, (1,), "random", None, None, None, True, None, 0, "cpu")
+    settings = Settings(
+        str(model), 2, (1,), "random", None, None, None, False, True, None, 0, "cpu"
+    )
     files = settings.files()
     assert search_one("NaCl", settings, files).reason == ""
     with pytest.raises(RuntimeError, match=r"priors\.json of the model folder .* is not the one"):
