@@ -29,3 +29,14 @@ def check_seed(seed: int) -> None:
         raise TypeError(f"seed must be a whole number: {seed!r}")
     if seed < 0:
         raise ValueError(f"seed must not be negative: {seed}")
+
+
+def check_share(name: str, share: float) -> None:
+    """Raise unless the share is a number of at least 0 and below 1.
+
+    Examples
+    --------
+    >>> check_share("share", 0.5)
+    """
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
+        raise ValueError(f"{name} must lie in [0, 1): {share!r}")

@@ -6,7 +6,8 @@
 The samples of an evaluation are independent, so the lowest in energy of the first n of each test
 crystal is what n chains would have given. Where many chains have relatives among them, n have as
 large a share of them, and they are the first of these. With a model whose card has constants for
-searches without prototypes, the one that it ranks first is told too.
+searches without prototypes, the one that it ranks first is told too. Of a model that does not heat
+many chains again, such as carbon24, only one chain can be asked for.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ase_continuousp.arguments import check_share
 from ase_continuousp.starts import Start, StartCrystal
 from ase_continuousp.starts.library import PrototypeLibrary, anonymized
 from ase_continuousp.starts.substitution import Substitution, similar
@@ -72,8 +73,7 @@ class WithRelated:
         elements: Collection[int],
         share: float,
     ) -> None:
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
-            raise ValueError(f"share of related starts must lie in [0, 1): {share!r}")
+        check_share("share of related starts", share)
         self.start = start
         self.elements = elements
         self.share = share

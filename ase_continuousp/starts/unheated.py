@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ase_continuousp.arguments import check_share
 from ase_continuousp.starts import Start, StartCrystal
 
 
@@ -47,8 +48,7 @@ class WithUnheated:
     """
 
     def __init__(self, start: Start, share: float) -> None:
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
-            raise ValueError(f"share of unheated starts must lie in [0, 1): {share!r}")
+        check_share("share of unheated starts", share)
         self.start = start
         self.share = share
 
