@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.db import connect
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ase_continuousp import load_model
+from ase_continuousp.cli.main import app
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.evaluation.evaluate import evaluate
+from ase_continuousp.search.many import predict_many
 from ase_continuousp.search.plausible import LeastOdds, plausible
 from ase_continuousp.search.predict import predict
 from ase_continuousp.search.rank import Ranked
@@ -105,3 +108,22 @@ def test_searches_and_evaluations_offer_the_same(tmp_path: Path) -> None:
     assert row.rms == min(kept, default=None)
     offered = [one.probability for one in predict("TiO2", model=some, **options)]
     assert set(likely) <= set(offered) <= set(told)
+
+
+def test_many_searches_and_the_command_line_offer_it_when_asked(tmp_path: Path) -> None:
+    none = with_least_odds(tmp_path / "none", 99.0, 99.0)
+    options = {"n_samples": 12, "start": "prototype", "formula_units": 1, "processes": 1}
+    found = tmp_path / "found.db"
+    for implausible in (False, True):
+        tally = predict_many(["TiO2"], found, model=none, implausible=implausible, **options)
+        assert tally.done == 1  # another search
+    ranks = [row.rank for row in connect(found).select()]
+    told = []
+    for asked in ([], ["--implausible"]):
+        table = tmp_path / "table.json"
+        command = ["predict", "TiO2", "-n", "12", "--start", "prototype", "--units", "1"]
+        more = ["--model", str(none), "--json", str(table), *asked]
+        assert not app([*command, *more], standalone_mode=False)
+        told.append(len(json.loads(table.read_text())["candidates"]))
+    assert told[0] < told[1]
+    assert sorted(ranks) == sorted([*range(1, told[0] + 1), *range(1, told[1] + 1)])
