@@ -30,7 +30,7 @@ from ase_continuousp.evaluation.tasks import (
     sample,
     sample_and_judge,
 )
-from ase_continuousp.model.checkpoint import TrainedModel, load_model
+from ase_continuousp.model.checkpoint import TrainedModel, file_hashes, load_model
 from ase_continuousp.search.executors import processes as worker_processes
 from ase_continuousp.search.refine import anneal_settings
 from ase_continuousp.search.sources import Sources, read_priors, sources_of_model
@@ -186,12 +186,7 @@ def _key(recipe: Recipe, start: str, truths: Crystals, rows: NDArray[np.int64]) 
     for array in (truths.positions, truths.cells, truths.numbers, truths.offsets, rows):
         digest.update(np.ascontiguousarray(array).tobytes())
     return {
-        # Weights, card, priors, prototypes, judge: all of them make the numbers.
-        "model": {
-            file.name: hashlib.sha256(file.read_bytes()).hexdigest()[:16]
-            for file in sorted(recipe.model.path.iterdir())
-            if file.is_file()
-        },
+        "model": file_hashes(recipe.model.path),
         "crystals": digest.hexdigest()[:16],
         "start": start,
         "kinds": sorted(recipe.sources.starts),

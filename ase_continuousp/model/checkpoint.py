@@ -159,6 +159,33 @@ def load_model(name_or_path: str | os.PathLike[str]) -> TrainedModel:
     return TrainedModel(text if shipped else path.name, path, card, network, digest)
 
 
+def file_hashes(folder: str | os.PathLike[str]) -> dict[str, str]:
+    """Return the first 16 digits of the SHA-256 of every file of a model folder, by name.
+
+    Weights, card, priors, prototypes, judge: all of them make the results. What trainings left in
+    subfolders does not.
+
+    Parameters
+    ----------
+    folder : str or path
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+
+    Examples
+    --------
+    >>> sorted(file_hashes(load_model("carbon24").path))
+    ['card.json', 'model.safetensors', 'priors.json', 'prototypes.npz']
+    """
+    return {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+        for file in sorted(Path(folder).iterdir())
+        if file.is_file()
+    }
+
+
 def save_model(
     path: Path, network: Any, tensors: dict[str, torch.Tensor], card: dict[str, Any]
 ) -> None:

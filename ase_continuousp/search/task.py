@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ase_continuousp.model.checkpoint import TrainedModel, load_model
+from ase_continuousp.model.checkpoint import TrainedModel, file_hashes, load_model
 from ase_continuousp.search.bounds import Bounds
 from ase_continuousp.search.candidates import Candidate
 from ase_continuousp.search.predict import predict
@@ -58,7 +58,7 @@ class Settings:
 
     def files(self) -> dict[str, str]:
         """Return the hashes of the files of the model folder: all of them make the results."""
-        return _files(self.model)
+        return file_hashes(self.model)
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def check_files(folder: str, files: Mapping[str, str]) -> str:
     """
     if not Path(folder).is_dir():
         return f"there is no model folder {folder}"
-    found = _files(folder)
+    found = file_hashes(folder)
     for name in sorted({*files, *found}):
         if files.get(name) != found.get(name):
             return f"{name} of the model folder {folder} is not the one of this search"
@@ -161,11 +161,3 @@ def _model(folder: str, files: tuple[tuple[str, str], ...]) -> TrainedModel:
     if problem:
         raise RuntimeError(f"{socket.gethostname()}: {problem}")
     return load_model(folder)
-
-
-def _files(folder: str) -> dict[str, str]:
-    return {
-        file.name: hashlib.sha256(file.read_bytes()).hexdigest()[:16]
-        for file in sorted(Path(folder).iterdir())
-        if file.is_file()
-    }
