@@ -14,8 +14,14 @@ def run(
     k: Annotated[int, typer.Option("-k", help="Samples per crystal.")] = 1,
     start: Annotated[str, typer.Option(help="random, symmetric, prototype or mixed.")] = "random",
     chains: Annotated[
-        int, typer.Option(help="Chains per sample; the lowest in energy counts.")
+        int, typer.Option(help="Chains per sample; the lowest in energy counts (--choose).")
     ] = 1,
+    choose: Annotated[
+        str,
+        typer.Option(
+            help="lowest of the chains of each sample, or spread: those that stand for all."
+        ),
+    ] = "lowest",
     window: Annotated[
         float | None,
         typer.Option(help="Leave out generated samples this far above the lowest energy per atom."),
@@ -81,6 +87,7 @@ def run(
             k=k,
             start=start,
             n_chains=chains,
+            choose=choose,
             window=window,
             limit=limit,
             seed=seed,

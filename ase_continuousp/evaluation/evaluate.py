@@ -21,6 +21,7 @@ from ase_continuousp.arguments import check_count, check_seed
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.evaluation.journal import Journal
 from ase_continuousp.evaluation.report import Report, Row
+from ase_continuousp.evaluation.representatives import check_choice
 from ase_continuousp.evaluation.tasks import (
     Recipe,
     Task,
@@ -53,6 +54,7 @@ def evaluate(
     k: int = 1,
     start: str = "random",
     n_chains: int = 1,
+    choose: str = "lowest",
     window: float | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -66,9 +68,10 @@ def evaluate(
     """Return how often a model finds test crystals from their compositions.
 
     Each test crystal gives its composition, with the number of atoms of its cell, and nothing
-    else. k samples are drawn for it; each is the lowest in energy of `n_chains` chains. A sample
-    matches as :func:`ase_continuousp.evaluation.match.rms_distance` says. Beside the model stand
-    controls that know no energy, one crystal a composition: ``random`` (atoms anywhere in a cell
+    else. k samples are drawn for it; each is the lowest in energy of `n_chains` chains, or all
+    together stand for the k × `n_chains` ends (`choose`). A sample matches as
+    :func:`ase_continuousp.evaluation.match.rms_distance` says. Beside the model stand controls that
+    know no energy, one crystal a composition: ``random`` (atoms anywhere in a cell
     of likely volume and shape) and, if the model has a library, ``prototype`` (the first
     substitution into a known structure type).
 
@@ -84,6 +87,10 @@ def evaluate(
     start : {"random", "symmetric", "prototype", "mixed"}
         Here "mixed" is three prototypes to two random starts, without symmetric ones.
     n_chains : int
+    choose : {"lowest", "spread"}
+        "spread": the k samples are the medoids in energy of the k × `n_chains` ends
+        (:func:`ase_continuousp.evaluation.representatives.representatives`), so that a basin found
+        often fills one place and not many. Without effect where `n_chains` is 1.
     window : float, optional
         Leave out generated samples whose energy per atom lies further than this above the lowest
         of the composition, as :func:`ase_continuousp.search.predict.predict` does. In units of U.
@@ -132,6 +139,7 @@ def evaluate(
         check_count("limit", limit)
     check_seed(seed)
     check_window(window)
+    check_choice(choose)
     began = time.perf_counter()
     trained = model if isinstance(model, TrainedModel) else load_model(model)
     settings = anneal_settings(trained, n_steps=n_steps)
@@ -154,6 +162,7 @@ def evaluate(
         window=window,
         seed=seed,
         batch=_GPU_BATCH if on_gpu else _CPU_BATCH,
+        choose=choose,
     )
     kept = None if journal is None else Journal(journal, _key(recipe, start, truths, rows))
     done = {} if kept is None else {row.index: row for row in kept.rows}
@@ -171,6 +180,7 @@ def evaluate(
         k=k,
         start=start,
         chains=n_chains,
+        choose=choose,
         window=window,
         seconds=time.perf_counter() - began,
         model=trained.name,
@@ -197,6 +207,7 @@ def _key(recipe: Recipe, start: str, truths: Crystals, rows: NDArray[np.int64]) 
         "seed": recipe.seed,
         "batch": recipe.batch,
         "controls": sorted(recipe.controls),
+        "choose": recipe.choose,
     }
 
 

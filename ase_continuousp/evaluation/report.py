@@ -119,7 +119,7 @@ class Report:
     start : str
         Kind of starts.
     chains : int
-        Chains behind each sample, of which the one lowest in energy counts.
+        Chains behind each sample.
     seconds : float
         Wall time of sampling and matching.
     model, data : str
@@ -129,6 +129,9 @@ class Report:
         What :mod:`ase_continuousp.evaluation.metrics` says of the crystals found.
     window : float, optional
         Above the lowest energy per atom, beyond which samples did not count.
+    choose : str
+        "lowest": the chain lowest in energy counts for its sample; "spread": the samples are those
+        that stand for all chains together.
 
     Examples
     --------
@@ -149,6 +152,7 @@ class Report:
     per_structure: tuple[Row, ...]
     metrics: dict[str, Any] | None = None
     window: float | None = None
+    choose: str = "lowest"
 
     @property
     def n(self) -> int:
@@ -219,6 +223,7 @@ class Report:
             "k": self.k,
             "start": self.start,
             "chains": self.chains,
+            "choose": self.choose,
             "window": self.window,
             "match_rate": self.match_rate,
             "strict_rate": self.strict_rate,
@@ -261,6 +266,8 @@ class Report:
         """
         errors = self.standard_error
         counts = f"n {self.n}, k {self.k}, start {self.start}, chains {self.chains}"
+        if self.choose != "lowest":
+            counts += f" ({self.choose})"
         if self.window is not None:
             counts += f", window {self.window:g}"
         lines = [f"{counts}, seed {self.seed}, {self.seconds:.0f} s"]

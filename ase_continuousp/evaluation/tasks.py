@@ -12,6 +12,7 @@ from ase_continuousp import io
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.evaluation.match import rms_distance
 from ase_continuousp.evaluation.report import Judged, Row, Sample
+from ase_continuousp.evaluation.representatives import representatives
 from ase_continuousp.io.cif import cif_text
 from ase_continuousp.model.checkpoint import TrainedModel
 from ase_continuousp.sampling.annealing import AnnealSettings
@@ -51,6 +52,9 @@ class Task:
         Below which samples do not count.
     window : float, optional
         Above which samples do not count.
+    n_spread : int, optional
+        How many ends stand for all those of a test crystal; if not given, the lowest end of each
+        sample is taken.
     """
 
     rows: tuple[int, ...]
@@ -62,6 +66,7 @@ class Task:
     ranking: Ranking
     least: LeastOdds
     window: float | None = None
+    n_spread: int | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,8 @@ class Recipe:
     seed : int
     batch : int
         Starts that are annealed together, about.
+    choose : {"lowest", "spread"}
+        Which ends of k × n_chains chains are the k samples.
     """
 
     model: TrainedModel
@@ -97,6 +104,7 @@ class Recipe:
     window: float | None
     seed: int
     batch: int
+    choose: str = "lowest"
 
 
 def make_tasks(
@@ -153,6 +161,7 @@ def make_tasks(
             ranking_of_model(recipe.model.card),
             LeastOdds.of_model(recipe.model.card),
             recipe.window,
+            recipe.k if recipe.choose == "spread" else None,
         )
 
 
@@ -198,12 +207,18 @@ def judge(task: Task, refined: Sequence[Refined], priors: Priors) -> list[Row]:
         for owner, sample, one in zip(task.owners, task.samples, refined, strict=True):
             if owner == place and is_reasonable(one, priors):
                 chains.setdefault(sample, []).append(one)
-        samples = [min(ends, key=lambda one: one.found.energy) for ends in chains.values()]
-        samples = in_window(samples, task.window)
+        samples = in_window(_chosen(list(chains.values()), task.n_spread), task.window)
         ranked = rank_refined(samples, priors, task.ranking)
         offered = {id(m) for one in plausible(ranked, task.least) for m in one.members}
         rows.append(_row(index, truth, samples, ranked, offered, task.controls[place]))
     return rows
+
+
+def _chosen(chains: Sequence[Sequence[Refined]], n_spread: int | None) -> list[Refined]:
+    if n_spread is None:
+        return [min(ends, key=lambda one: one.found.energy) for ends in chains]
+    ends = [one for group in chains for one in group]
+    return [ends[i] for i in representatives([one.found.energy_per_atom for one in ends], n_spread)]
 
 
 def _row(
