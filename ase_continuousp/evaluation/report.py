@@ -30,6 +30,8 @@ class Sample:
     is_offered : bool
         Whether a search would offer it. What it would not counts for nothing
         (:mod:`ase_continuousp.search.plausible`).
+    place : int
+        In the order of the model, which equal samples share; the first has 1.
     """
 
     start: str
@@ -37,6 +39,7 @@ class Sample:
     rms: float | None
     log_odds: float | None = None
     is_offered: bool = True
+    place: int = 0
 
 
 @dataclass(frozen=True)

@@ -232,6 +232,7 @@ def _row(
     distances = {id(one): rms_distance(one.crystals, truth) for one in samples}
     first = ranked[0].head if ranked else None
     matched = [rms for key, rms in distances.items() if rms is not None and key in offered]
+    places = {id(m): place for place, one in enumerate(ranked, 1) for m in one.members}
     reasons = evidence([one.members for one in ranked])
     [atoms] = io.to_atoms(truth)
     return Row(
@@ -254,6 +255,7 @@ def _row(
                 distances[id(one)],
                 one.log_odds,
                 id(one) in offered,
+                places[id(one)],
             )
             for one in samples
         ),
