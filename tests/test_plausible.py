@@ -97,7 +97,7 @@ def test_searches_and_evaluations_offer_the_same(tmp_path: Path) -> None:
     assert [one.rms for one in row.samples] == [one.rms for one in whole.samples]
     assert row.n_samples < whole.n_samples == len(whole.samples)
     assert row.top1_rms == whole.top1_rms
-    assert {one.place for one in whole.samples} == set(range(1, len(everything) + 1))
+    assert {one.place for one in whole.samples} == set(range(1, len(whole.classes) + 1))
     assert whole.top1_rms in [one.rms for one in whole.samples if one.place == 1]
 
     # A bound between the odds of what was found parts it.
