@@ -18,9 +18,10 @@ from ase_continuousp.model.checkpoint import TrainedModel
 from ase_continuousp.sampling.annealing import AnnealSettings
 from ase_continuousp.search.evidence import evidence
 from ase_continuousp.search.jobs import Job, batches_of, model_key, run_job
+from ase_continuousp.search.list_ranking import ranking_for_atoms
 from ase_continuousp.search.plausible import LeastOdds, plausible
 from ase_continuousp.search.predict import is_reasonable, rank_refined
-from ase_continuousp.search.rank import Ranked, Ranking, ranking_of_model
+from ase_continuousp.search.rank import Ranked, Ranking
 from ase_continuousp.search.refine import Refined
 from ase_continuousp.search.sources import PROTOTYPES, Sources, sources_of_model
 from ase_continuousp.search.symmetry import spacegroup
@@ -128,6 +129,7 @@ def make_tasks(
         Rows that need no task; tasks of which all rows are done are left out.
     """
     known = set(recipe.model.elements)
+    ranking = ranking_for_atoms(recipe.model)
     per_row = recipe.k * recipe.n_chains
     group = max(1, recipe.batch // per_row)
     for number, batch in enumerate(batches_of(truths.counts[rows].tolist(), group)):
@@ -158,7 +160,7 @@ def make_tasks(
             tuple(owners),
             tuple(samples),
             tuple(controls),
-            ranking_of_model(recipe.model.card),
+            ranking,
             LeastOdds.of_model(recipe.model.card),
             recipe.window,
             recipe.k if recipe.choose == "spread" else None,

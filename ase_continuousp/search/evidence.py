@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 # Basins this far above the lowest tell no more by being higher still, nor do crystals by being
 # farther from all that is known.
 _HIGHEST = 0.3
-_FARTHEST = -15.0
+FARTHEST = -15.0
 SAME = -1e-6  # nearness of the same elements on the same sites
 
 #: What :meth:`Evidence.as_array` holds, by name.
@@ -69,7 +69,7 @@ class Evidence:
                 lead * is_known,
                 lead * (1.0 - is_known),
                 np.log1p(self.n_generated),
-                max(self.nearness, _FARTHEST) * is_known,
+                max(self.nearness, FARTHEST) * is_known,
                 float(self.nearness > SAME) * is_known,
                 self.log_odds * is_known,
                 self.log_odds * (1.0 - is_known),
@@ -93,7 +93,7 @@ def evidence(classes: Sequence[Sequence[Refined]]) -> list[list[Evidence]]:
             [
                 Evidence(
                     0.0 if one.start.distance is None else math.exp(-one.start.distance),
-                    _FARTHEST if one.start.nearness is None else one.start.nearness,
+                    FARTHEST if one.start.nearness is None else one.start.nearness,
                     energy - floor,
                     n_generated,
                     one.log_odds or 0.0,

@@ -16,11 +16,13 @@ from tqdm import tqdm
 from ase_continuousp.model.checkpoint import TrainedModel, load_model
 from ase_continuousp.model.derivatives import ModelEnergy
 from ase_continuousp.model.judge import JUDGE, Judge
+from ase_continuousp.model.list_ranker import RANKER
 from ase_continuousp.model.polish import POLISH, Polish
 from ase_continuousp.sampling.annealing import AnnealSettings
 from ase_continuousp.sampling.paper import PaperSampler
 from ase_continuousp.search.chains import sample_starts
 from ase_continuousp.search.executors import as_executor
+from ase_continuousp.search.parents import with_parents
 from ase_continuousp.search.refine import Refined, judged, polished, refine_starts
 from ase_continuousp.starts import StartCrystal
 
@@ -47,6 +49,8 @@ class Job:
     preset : str, optional
         "paper" takes the sampler of the paper instead of short anneals, with `n_steps` of the
         settings.
+    with_parents : bool
+        Whether to judge what prototypes were made from, though the model has no ranker.
     """
 
     model: str
@@ -57,6 +61,7 @@ class Job:
     with_basins: bool = True
     keeps_symmetry: bool = False
     preset: str | None = None
+    with_parents: bool = False
 
 
 def batches_of(sizes: Sequence[int], batch_size: int | None = None) -> list[list[int]]:
@@ -117,6 +122,8 @@ def run_job(job: Job) -> list[Refined]:
     judge = _judge_of(job.model, job.device)
     if judge is not None:
         made = judged(made, judge)
+        if job.with_parents or (Path(job.model) / RANKER).is_file():
+            made = with_parents(made, judge, energy)
     polish = _polish_of(job.model, job.device)
     if polish is None or job.preset is not None or not job.settings.quench_steps:
         return made  # what is not to be relaxed is not to be moved

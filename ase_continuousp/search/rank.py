@@ -146,7 +146,7 @@ class CalibratedRanking:
         shares = probabilities(scores, constants[0], sharpness)
         ranked = [
             Ranked(
-                tuple(_best_first(members, z)),
+                tuple(best_first(members, z)),
                 float(score),
                 float(share) if self.is_fitted else None,
             )
@@ -177,8 +177,17 @@ def probabilities(scores: ArrayLike, none: float, sharpness: float = 1.0) -> Flo
     return made
 
 
-def _best_first(members: Sequence[Refined], scores: Floats) -> list[Refined]:
-    # As built, prototypes are closer to the truth than what was generated.
+def best_first(members: Sequence[Refined], scores: Floats) -> list[Refined]:
+    """Return the members of a class, the one that represents it first.
+
+    As built, prototypes are closer to the truth than what was generated.
+
+    Parameters
+    ----------
+    members : sequence of Refined
+    scores : (n_witnesses,) array
+        Of its witnesses (:func:`ase_continuousp.search.evidence.witnesses`).
+    """
     told = witnesses(members)
     n_known = sum(one.start.distance is not None for one in told)
     first = told[int(np.argmax(scores[:n_known]))] if n_known else told[0]

@@ -46,6 +46,9 @@ class Refined:
         Of the minimum that a quench from here leads to, if it is another than here.
     log_odds : float, optional
         What the judge of the model says, if it has one.
+    parent : (float, float), optional
+        Log-odds and energy per atom of the known crystal that a prototype was made from, see
+        :mod:`ase_continuousp.search.parents`.
     unpolished : Refined, optional
         What it was before the last step that :mod:`ase_continuousp.model.polish` makes.
     """
@@ -59,6 +62,7 @@ class Refined:
     trace: Floats
     basin_energy: float | None = None
     log_odds: float | None = None
+    parent: tuple[float, float] | None = None
     unpolished: Refined | None = None
 
     @property
@@ -299,6 +303,7 @@ def polished(
                 one,
                 trace=np.append(before.trace, one.trace),
                 log_odds=before.log_odds,
+                parent=before.parent,
                 unpolished=before,
             )
     return made

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ase_continuousp.crystals import Crystals
+from ase_continuousp.starts.origin import Origin
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class StartCrystal:
         Chemical log weight of the nearest crystal it was made from, 0 for the same elements.
     label : str
         What it was made from, for people: a space group, the name of a prototype.
+    origin : Origin or None
+        What it was made from, for rankings.
     instead : (n_atoms,) array of int or None
         Atomic numbers that it is annealed with. Its own take their places before the last quench.
     is_reheated : bool
@@ -51,6 +54,7 @@ class StartCrystal:
     label: str = ""
     instead: NDArray[np.int64] | None = None
     is_reheated: bool = True
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is not one crystal, not a level, or numbers of other atoms."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +18,8 @@ from ase_continuousp.crystals import Crystals
 from ase_continuousp.starts import StartCrystal
 from ase_continuousp.starts.fingerprint import fingerprints, relabelings
 from ase_continuousp.starts.library import PrototypeLibrary, anonymized, stoichiometry
+from ase_continuousp.starts.origin import Kin, Origin, count_known
+from ase_continuousp.starts.repeating import repeated
 from ase_continuousp.starts.stability import STABLE_LOG_NONE, STABLE_NEARER, stable_log_weights
 from ase_continuousp.starts.substitution import diverse
 
@@ -41,13 +43,16 @@ class VolumeModel(Protocol):
 class Decorated:
     """A prototype with the elements of a composition on its labels, and the units in its cell.
 
-    `nearness` is the chemical log weight of its nearest member.
+    `nearness` is the chemical log weight of its nearest member; `known` counts the crystals of the
+    composition in the library, of as many atoms as were asked for and of others.
     """
 
     prototype: int
     elements: Integers
     multiple: int
     nearness: float
+    kin: Kin
+    known: tuple[int, int]
 
 
 class PrototypeStart:
@@ -114,7 +119,13 @@ class PrototypeStart:
         return self._generate(numbers, [1], n, stable=False)
 
     def generate_like(
-        self, numbers: ArrayLike, n: int, *, unseen: bool, n_compared: int = _N_COMPARED
+        self,
+        numbers: ArrayLike,
+        n: int,
+        *,
+        unseen: bool,
+        n_compared: int = _N_COMPARED,
+        staying: Mapping[int, NDArray[np.bool_]] | None = None,
     ) -> list[StartCrystal]:
         """Return what :meth:`generate` does, to learn from rather than to search with.
 
@@ -126,8 +137,18 @@ class PrototypeStart:
             As if the library knew no crystal of this composition.
         n_compared : int
             Candidates that are compared with each other; fewer are faster.
+        staying : mapping from prototype to (n_members,) array of bool, optional
+            Which members of some prototypes count, see :mod:`ase_continuousp.starts.leaving_out`.
         """
-        return self._generate(numbers, [1], n, stable=False, unseen=unseen, n_compared=n_compared)
+        return self._generate(
+            numbers,
+            [1],
+            n,
+            stable=False,
+            unseen=unseen,
+            n_compared=n_compared,
+            staying=staying,
+        )
 
     def generate_any(self, unit: ArrayLike, multiples: Sequence[int], n: int) -> list[StartCrystal]:
         """Return up to n different crystals whose cells hold any of several numbers of units.
@@ -162,6 +183,7 @@ class PrototypeStart:
         stable: bool,
         unseen: bool = False,
         n_compared: int = _N_COMPARED,
+        staying: Mapping[int, NDArray[np.bool_]] | None = None,
     ) -> list[StartCrystal]:
         unit = np.asarray(unit, dtype=np.int64).reshape(-1)
         if len(unit) == 0 or unit.min() < 1 or unit.max() >= len(self.library.vectors):
@@ -170,7 +192,9 @@ class PrototypeStart:
             raise ValueError(f"n must not be negative: {n}")
         if len(multiples) == 0 or min(multiples) < 1:
             raise ValueError(f"multiples must be at least one positive number: {multiples}")
-        candidates, probabilities = self._candidates(unit, multiples, stable, unseen, n_compared)
+        candidates, probabilities = self._candidates(
+            unit, multiples, stable, unseen, n_compared, staying or {}
+        )
         if not candidates or n == 0:
             return []
         distances = self._distances(candidates)
@@ -197,6 +221,7 @@ class PrototypeStart:
                     distance=-math.log(probability),
                     nearness=float(nearness[place]),
                     label=self.describe(candidates[place].prototype),
+                    origin=self._origin(candidates[place], unit),
                 )
             )
         return made
@@ -215,6 +240,7 @@ class PrototypeStart:
         stable: bool,
         unseen: bool,
         n_compared: int,
+        staying: Mapping[int, NDArray[np.bool_]],
     ) -> tuple[list[Decorated], Floats]:
         """Return the likeliest decorated prototypes and their probabilities."""
         elements, counts, _ = anonymized(unit)
@@ -225,17 +251,20 @@ class PrototypeStart:
         targets = elements[orders]
         target = tuple(sorted(zip(elements.tolist(), key, strict=True)))
         parts, sides, energies, owner, fitting = [], [], [], [], {}
+        known = [0, 0]
         for p in self.library.of_stoichiometry(key):
             possible = sizes[sizes % self.library.n_atoms[p] == 0]
+            rows, side = self.library.members(p)
+            energy = self.library.member_energies(p)
+            stays = staying.get(p)
+            if unseen or target in self._left_out:
+                stays = ~np.all(np.sort(rows, axis=1) == np.sort(elements), axis=1)
+            if stays is not None:
+                rows, side, energy = rows[stays], side[stays], energy[stays]
+            known[int(self.library.n_atoms[p] not in sizes)] += count_known(rows, side, targets)
             if len(possible) == 0:
                 continue
             fitting[p] = int(possible[0]) // len(unit)
-            rows, side = self.library.members(p)
-            energy = self.library.member_energies(p)
-            if unseen or target in self._left_out:
-                stays = ~np.all(np.sort(rows, axis=1) == np.sort(elements), axis=1)
-                rows, side = rows[stays], side[stays]
-                energy = None if energy is None else energy[stays]
             if len(rows):
                 energies.append(energy)
                 parts.append(rows)
@@ -251,7 +280,8 @@ class PrototypeStart:
         weights = self.substitution.log_weights(targets, rows, fractions, same_cell, side)
         # How near is said unscaled and against the same elements in the same cell.
         own = self.substitution.log_weights(targets[:1], targets[:1], fractions, True)
-        nearest = np.maximum.reduceat(weights - own, begin, axis=1) / self.substitution.sharpness
+        chemical = (weights - own) / self.substitution.sharpness
+        nearest = np.maximum.reduceat(chemical, begin, axis=1)
         if stable:
             weights = self.substitution.log_weights(targets, rows, fractions, same_cell) - own
             weights /= self.substitution.sharpness
@@ -261,10 +291,14 @@ class PrototypeStart:
         total = np.logaddexp(np.logaddexp.reduce(together, axis=None), log_none)
         best = np.argsort(-together, axis=None, kind="stable")[:n_compared]
         order, place = np.unravel_index(best, together.shape)
-        made = [
-            Decorated(p, targets[o], fitting[p], float(nearest[o, c]))
-            for o, c, p in zip(order, place, prototype[begin[place]].tolist(), strict=True)
-        ]
+        end, energy = np.append(begin[1:], len(rows)), np.concatenate(energies)
+        made = []
+        for o, c in zip(order, place, strict=True):
+            own_rows = slice(begin[c], end[c])
+            kin = Kin(rows[own_rows], chemical[o, own_rows], energy[own_rows], side[own_rows])
+            p = int(prototype[begin[c]])
+            near = float(nearest[o, c])
+            made.append(Decorated(p, targets[o], fitting[p], near, kin, (known[0], known[1])))
         return made, np.exp(together[order, place] - total)
 
     def _distances(self, candidates: list[Decorated]) -> Floats:
@@ -284,45 +318,34 @@ class PrototypeStart:
         relative: Floats = np.sqrt(np.maximum(squares, 0.0) / np.sqrt(norms[:, None] * norms))
         return relative
 
+    def _origin(self, candidate: Decorated, unit: Integers) -> Origin:
+        p, kin = candidate.prototype, candidate.kin
+        n_atoms = int(self.library.n_atoms[p])
+        other = kin.nearest_other(candidate.elements)
+        return kin.origin(
+            candidate.elements,
+            spacegroup=int(self.library.spacegroups[p]),
+            repeats=candidate.multiple * len(unit) // n_atoms,
+            known=candidate.known,
+            parent=None if other is None else self._decorated(p, other, n_atoms),
+        )
+
     def _build(self, candidate: Decorated, unit: Integers) -> Crystals:
         """Return the crystal with its atoms in the order of the units asked for."""
         numbers = np.tile(unit, candidate.multiple)
-        cell, fractional, labels = self.library.structure(candidate.prototype)
-        cell, fractional, labels = _repeated(cell, fractional, labels, len(numbers))
-        volume = len(numbers) * math.exp(self.priors.log_volume_per_atom(numbers))
-        cell = cell * np.cbrt(volume / abs(np.linalg.det(cell)))
-        made = candidate.elements[labels]
+        made = self._decorated(candidate.prototype, candidate.elements, len(numbers))
         place = np.empty(len(numbers), dtype=np.int64)
-        place[np.argsort(numbers, kind="stable")] = np.argsort(made, kind="stable")
-        return Crystals.single(fractional[place] @ cell, cell, numbers)
+        place[np.argsort(numbers, kind="stable")] = np.argsort(made.numbers, kind="stable")
+        return Crystals.single(made.positions[place], made.cells[0], numbers)
 
-
-def _repeated(
-    cell: Floats, fractional: Floats, labels: Integers, n_atoms: int
-) -> tuple[Floats, Floats, Integers]:
-    """Repeat a cell to a number of atoms, along its shortest vectors first."""
-    times = n_atoms // len(labels)
-    for factor in _prime_factors(times):
-        axis = int(np.argmin(np.linalg.norm(cell, axis=1)))
-        images = [np.eye(3)[axis] * k for k in range(factor)]
-        scale = np.ones(3)
-        scale[axis] = factor
-        fractional = np.concatenate([(fractional + image) / scale for image in images])
-        labels = np.tile(labels, factor)
-        cell = cell * scale[:, None]
-    return cell, fractional, labels
-
-
-def _prime_factors(n: int) -> list[int]:
-    """Return the prime factors, largest first."""
-    found = []
-    divisor = 2
-    while n > 1:
-        while n % divisor == 0:
-            found.append(divisor)
-            n //= divisor
-        divisor += 1
-    return found[::-1]
+    def _decorated(self, prototype: int, elements: Integers, n_atoms: int) -> Crystals:
+        """Return a prototype with elements on its labels, repeated to a number of atoms."""
+        cell, fractional, labels = self.library.structure(prototype)
+        cell, fractional, labels = repeated(cell, fractional, labels, n_atoms)
+        numbers = elements[labels]
+        volume = n_atoms * math.exp(self.priors.log_volume_per_atom(numbers))
+        cell = cell * np.cbrt(volume / abs(np.linalg.det(cell)))
+        return Crystals.single(fractional @ cell, cell, numbers)
 
 
 def _reduced(formula: str) -> tuple[tuple[int, int], ...]:
