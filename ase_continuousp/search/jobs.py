@@ -16,7 +16,6 @@ from tqdm import tqdm
 from ase_continuousp.model.checkpoint import TrainedModel, load_model
 from ase_continuousp.model.derivatives import ModelEnergy
 from ase_continuousp.model.judge import JUDGE, Judge
-from ase_continuousp.model.list_ranker import RANKER
 from ase_continuousp.model.polish import POLISH, Polish
 from ase_continuousp.sampling.annealing import AnnealSettings
 from ase_continuousp.sampling.paper import PaperSampler
@@ -50,7 +49,7 @@ class Job:
         "paper" takes the sampler of the paper instead of short anneals, with `n_steps` of the
         settings.
     with_parents : bool
-        Whether to judge what prototypes were made from, though the model has no ranker.
+        Whether to judge what prototypes were made from as well.
     """
 
     model: str
@@ -122,7 +121,7 @@ def run_job(job: Job) -> list[Refined]:
     judge = _judge_of(job.model, job.device)
     if judge is not None:
         made = judged(made, judge)
-        if job.with_parents or (Path(job.model) / RANKER).is_file():
+        if job.with_parents:
             made = with_parents(made, judge, energy)
     polish = _polish_of(job.model, job.device)
     if polish is None or job.preset is not None or not job.settings.quench_steps:
