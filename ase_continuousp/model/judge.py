@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -19,6 +16,7 @@ from ase_continuousp.io.replacing import replacing
 from ase_continuousp.model.continuous import ContinuousEnergy, crystal_means
 from ase_continuousp.model.packing import packed, unpacked
 from ase_continuousp.model.pairs import Graph
+from ase_continuousp.model.stored import read_tensors, refusing
 from ase_continuousp.neighborlist import search
 
 Floats = NDArray[np.float64]
@@ -86,21 +84,11 @@ class Judge:
         ValueError
             If the file holds no judge, or a damaged one.
         """
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"judge: no such file: {os.fspath(path)}")
-        try:
-            with safe_open(path, framework="pt") as stream:
-                about: dict[str, Any] = stream.metadata() or {}
-                if about.get("format") != _FORMAT:
-                    raise ValueError(f"format is {about.get('format')!r}, not {_FORMAT!r}")
-                stored = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-            tensors = unpacked(stored)
+        with refusing("judge", path):
+            stored, about = read_tensors("judge", path, _FORMAT)
             with torch.random.fork_rng(devices=[]):
                 network = ContinuousEnergy(**json.loads(about["hyperparameters"]))
-            network.load_state_dict(tensors)
-        except (SafetensorError, RuntimeError, TypeError, KeyError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ValueError(f"judge: {os.fspath(path)} holds no judge: {reason}") from None
+            network.load_state_dict(unpacked(stored))
         return cls(network, device=device)
 
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ase_continuousp.io.replacing import replacing
+from ase_continuousp.model.stored import read_tensors, refusing
 
 Floats = NDArray[np.float64]
 
@@ -152,18 +151,9 @@ class ListRanker:
         ValueError
             If the file holds no ranker, or a damaged one.
         """
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"ranker: no such file: {os.fspath(path)}")
-        try:
-            with safe_open(path, framework="pt") as stream:
-                about: dict[str, Any] = stream.metadata() or {}
-                if about.get("format") != _FORMAT:
-                    raise ValueError(f"format is {about.get('format')!r}, not {_FORMAT!r}")
-                stored = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+        with refusing("ranker", path):
+            stored, about = read_tensors("ranker", path, _FORMAT)
             with torch.random.fork_rng(devices=[]):
                 network = ListNetwork(**json.loads(about["hyperparameters"]))
             network.load_state_dict({name: value.float() for name, value in stored.items()})
-        except (SafetensorError, RuntimeError, TypeError, KeyError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ValueError(f"ranker: {os.fspath(path)} holds no ranker: {reason}") from None
         return cls(network)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import copy
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from ase_continuousp.crystals import Crystals
@@ -18,6 +17,7 @@ from ase_continuousp.model.checkpoint import TrainedModel
 from ase_continuousp.model.continuous import ContinuousEnergy
 from ase_continuousp.model.derivatives import ModelEnergy
 from ase_continuousp.model.low_rank import LowRankChange
+from ase_continuousp.model.stored import read_tensors
 
 POLISH = "polish.safetensors"
 _FORMAT = "ase_continuousp-polish-1"
@@ -99,14 +99,8 @@ class Polish:
         ValueError
             If it holds nothing of this kind, or was made for other weights.
         """
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"polish: no such file: {os.fspath(path)}")
         try:
-            with safe_open(path, framework="pt") as stream:
-                about = stream.metadata() or {}
-                tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-            if about.get("format") != _FORMAT:
-                raise ValueError(f"format is {about.get('format')!r}, not {_FORMAT!r}")
+            tensors, about = read_tensors("polish", path, _FORMAT)
             network: Any = copy.deepcopy(model.network)
             if about["weights"] == model.hash:
                 LowRankChange.from_tensors(network, tensors).fill(network)
