@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from ase.build import bulk
 
 from ase_continuousp.crystals import Crystals
+from ase_continuousp.evaluation.evaluate import evaluate
 from ase_continuousp.evaluation.match import rms_distance
-from ase_continuousp.io import from_atoms, write_atoms
+from ase_continuousp.io import from_atoms, to_atoms, write_atoms
 from ase_continuousp.model.checkpoint import load_model
 from ase_continuousp.model.continuous import ContinuousEnergy
 from ase_continuousp.model.derivatives import ModelEnergy
 from ase_continuousp.model.judge import JUDGE, Judge
-from ase_continuousp.model.list_ranker import RANKER, ListRanker
+from ase_continuousp.model.list_ranker import RANKER, ListNetwork, ListRanker
 from ase_continuousp.search.facts import FACTS
 from ase_continuousp.search.jobs import model_key
 from ase_continuousp.search.parents import with_parents
@@ -120,6 +123,31 @@ def test_an_interrupted_training_goes_on_to_the_same_ranker(material, monkeypatc
     again = ListRanker.load(train_ranker(model, data, CONFIG, fresh=material / "fresh.extxyz"))
     weights = first.network.state_dict()
     assert all(torch.equal(v, weights[k]) for k, v in again.network.state_dict().items())
+
+
+def test_evaluations_rank_by_the_ranker(material, tmp_path, crystals):
+    folder = tmp_path / "model"
+    shutil.copytree(material / "model", folder, ignore=shutil.ignore_patterns("ranking", RANKER))
+    data = to_atoms(crystals)
+    plain = evaluate(folder, data, k=3, start="prototype", processes=1)
+    assert [row.top1_probability for row in plain.per_structure] == [None, None]
+    ranker = ListRanker(ListNetwork(FACTS, channels=8))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        for p in ranker.network.parameters():
+            torch.nn.init.normal_(p, std=0.05)
+    ranker.save(folder / RANKER)
+    ranker = ListRanker.load(folder / RANKER)
+    report = evaluate(folder, data, k=3, start="prototype", processes=1)
+    for row in report.per_structure:
+        truth = crystals.select([row.index])
+        lists = lists_of(model_key(load_model(folder)), truth, 3, is_fresh=True)
+        scores, none = ranker(lists.facts)
+        shares = np.exp([*scores, none])
+        shares /= shares.sum()
+        best = int(np.argmax(scores))
+        assert row.top1_probability == pytest.approx(float(shares[best]), rel=1e-4)
+        assert (row.top1_rms is not None) == lists.is_right[best]
 
 
 def test_lists_survive_their_file_and_are_put_together(tmp_path):
