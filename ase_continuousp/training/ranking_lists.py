@@ -91,13 +91,6 @@ class RankingLists:
             right[place, : counts[place]] = self.is_right[own]
         return facts, right, counts
 
-    def digest(self) -> str:
-        """Return a hash of what tells one set of lists from another."""
-        digest = hashlib.sha256()
-        for array in (self.facts, self.is_right, self.first):
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()[:16]
-
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything into one file, by a rename."""
         # A stream: to a path numpy adds the ending .npz.
