@@ -41,6 +41,13 @@ class ListNetwork(nn.Module):
     channels : int
     dropout : float
         In training.
+
+    Examples
+    --------
+    >>> network = ListNetwork(["nearness", "log odds"])
+    >>> scores, none = network(torch.zeros(5, 3, 2), torch.ones(5, 3, dtype=torch.bool))
+    >>> tuple(scores.shape), tuple(none.shape)
+    ((5, 3), (5,))
     """
 
     mean: Tensor

@@ -76,6 +76,11 @@ def facts(classes: Sequence[Sequence[Refined]]) -> list[Floats]:
     -------
     list of (n_prototypes, n_facts) arrays
         Prototypes in the order of the class, what they are told of named in `FACTS`.
+
+    Examples
+    --------
+    >>> facts([[]])[0].shape == (0, len(FACTS))
+    True
     """
     made = []
     common: list[float] | None = None

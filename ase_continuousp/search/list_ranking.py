@@ -109,6 +109,12 @@ def ranking_for_atoms(model: TrainedModel) -> Ranking:
     ------
     ValueError
         If the card or the file of the ranker is wrong.
+
+    Examples
+    --------
+    >>> from ase_continuousp import load_model
+    >>> type(ranking_for_atoms(load_model("mp20"))).__name__
+    'ListRanking'
     """
     plain = ranking_of_model(model.card)
     path = model.path / RANKER

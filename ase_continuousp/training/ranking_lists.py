@@ -51,6 +51,11 @@ class RankingLists:
     is_right : (n_prototypes,) bool array
     first : (n_lists + 1,) array
         Where each list begins.
+
+    Examples
+    --------
+    >>> len(RankingLists.of([(np.zeros((3, len(FACTS))), [False, True, False])]))
+    1
     """
 
     facts: NDArray[np.float32]
