@@ -28,7 +28,7 @@ from ase_continuousp.starts.library import PrototypeLibrary
 from ase_continuousp.starts.prototype import PrototypeStart
 from ase_continuousp.training import ranking_lists
 from ase_continuousp.training.ranking import RankerConfig, train_ranker
-from ase_continuousp.training.ranking_lists import RankingLists, lists_of
+from ase_continuousp.training.ranking_lists import RankingLists, fresh_lists_of, lists_of
 from tests.tiny_model import save_tiny_model
 
 SALTS = ["LiF", "LiCl", "LiBr", "NaF", "NaCl", "NaBr", "KF", "KCl"]
@@ -67,14 +67,14 @@ def test_lists_tell_what_is_right_and_leave_the_crystal_out(material, crystals):
         assert lists.is_right[begin:end].sum() == 1
         order = lists.facts[begin:end, FACTS.index("log probability")]
         assert (np.diff(order) <= 1e-6).all()
-    fresh = lists_of(model_key(load_model(material / "model")), crystals, 4, is_fresh=True)
+    fresh = fresh_lists_of(model_key(load_model(material / "model")), crystals, 4)
     assert fresh.facts[:, same].sum() == 2  # as if the library had been made without them
 
 
 def test_right_is_what_the_matcher_says(material, crystals):
     model = material / "model"
     start = PrototypeStart(PrototypeLibrary.load(model / "prototypes.npz"), read_priors(model))
-    lists = lists_of(model_key(load_model(model)), crystals, 4, is_fresh=True)
+    lists = fresh_lists_of(model_key(load_model(model)), crystals, 4)
     told = []
     for truth in crystals:
         for one in start.generate_like(truth.numbers, 4, unseen=False):
@@ -141,7 +141,7 @@ def test_evaluations_rank_by_the_ranker(material, tmp_path, crystals):
     report = evaluate(folder, data, k=3, start="prototype", processes=1)
     for row in report.per_structure:
         truth = crystals.select([row.index])
-        lists = lists_of(model_key(load_model(folder)), truth, 3, is_fresh=True)
+        lists = fresh_lists_of(model_key(load_model(folder)), truth, 3)
         scores, none = ranker(lists.facts)
         shares = np.exp([*scores, none])
         shares /= shares.sum()

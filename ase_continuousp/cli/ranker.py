@@ -20,21 +20,37 @@ def run(
         list[Path] | None,
         typer.Option(help="Files that the library was made without, to learn from too."),
     ] = None,
+    formula: Annotated[
+        bool, typer.Option("--formula", help="For searches from a formula; needs e_above_hull.")
+    ] = False,
     lists: Annotated[
         int | None, typer.Option(help="Training crystals to learn from, instead of 20,000.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of choice and order.")] = 0,
 ) -> None:
     """Train the ranker of a model; an interrupted run goes on to the same result."""
+    from ase_continuousp.training.formula_ranking import train_formula_ranker
     from ase_continuousp.training.ranking import RankerConfig, train_ranker
 
     changes = {} if lists is None else {"n_lists": lists}
-    made = train_ranker(
-        model,
-        data,
-        RankerConfig(seed=seed, **changes),
-        fresh=fresh or (),
-        processes=os.cpu_count() or 1,
-        progress=True,
-    )
+    processes = os.cpu_count() or 1
+    if formula:
+        if fresh:
+            raise ValueError("--fresh is not for --formula: give all files as --data")
+        made = train_formula_ranker(
+            model,
+            data,
+            RankerConfig(n_prototypes=15, seed=seed, **changes),
+            processes=processes,
+            progress=True,
+        )
+    else:
+        made = train_ranker(
+            model,
+            data,
+            RankerConfig(seed=seed, **changes),
+            fresh=fresh or (),
+            processes=processes,
+            progress=True,
+        )
     typer.echo(f"ranker: {made}")

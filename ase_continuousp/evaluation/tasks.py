@@ -18,7 +18,7 @@ from ase_continuousp.model.checkpoint import TrainedModel
 from ase_continuousp.sampling.annealing import AnnealSettings
 from ase_continuousp.search.evidence import evidence
 from ase_continuousp.search.jobs import Job, batches_of, model_key, run_job
-from ase_continuousp.search.list_ranking import ListRanking, ranking_for_atoms
+from ase_continuousp.search.list_ranking import ranking_for_atoms
 from ase_continuousp.search.plausible import LeastOdds, plausible
 from ase_continuousp.search.predict import is_reasonable, rank_refined
 from ase_continuousp.search.rank import Ranked, Ranking
@@ -158,7 +158,7 @@ def make_tasks(
             tuple(starts),
             recipe.settings,
             seed,
-            with_parents=isinstance(ranking, ListRanking),
+            with_parents=ranking.needs_parents,
         )
         yield Task(
             tuple(chosen),

@@ -18,7 +18,8 @@ from ase_continuousp.model.stored import read_tensors, refusing
 
 Floats = NDArray[np.float64]
 
-RANKER = "ranker.safetensors"
+RANKER = "ranker.safetensors"  # where the number of atoms is known
+FORMULA_RANKER = "formula_ranker.safetensors"  # where the formula alone is
 _FORMAT = "ase_continuousp-ranker-1"
 _WIDEST = 5.0  # standard deviations beyond which a fact is no more extreme
 

@@ -70,7 +70,7 @@ def facts(classes: Sequence[Sequence[Refined]]) -> list[Floats]:
     Parameters
     ----------
     classes : sequence of sequences of Refined
-        Of one composition.
+        Of one composition, in any number of formula units.
 
     Returns
     -------
@@ -83,14 +83,16 @@ def facts(classes: Sequence[Sequence[Refined]]) -> list[Floats]:
     True
     """
     made = []
-    common: list[float] | None = None
+    common: dict[int, list[float]] = {}  # by the number of atoms
     for members in classes:
         known = [(one, one.start.origin) for one in members if one.start.origin is not None]
         rows = []
         for one, origin in known:
-            common = common or _of_composition(one.crystals.numbers)
+            n_atoms = one.crystals.n_atoms
+            if n_atoms not in common:
+                common[n_atoms] = _of_composition(one.crystals.numbers)
             own = _of_prototype(one, origin, len(known))
-            rows.append(own + common + _of_changes(origin))
+            rows.append(own + common[n_atoms] + _of_changes(origin))
         made.append(np.array(rows, dtype=np.float64).reshape(len(rows), len(FACTS)))
     return made
 

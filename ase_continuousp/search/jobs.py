@@ -140,6 +140,7 @@ def refine_all(
     with_basins: bool = True,
     keeps_symmetry: bool = False,
     preset: str | None = None,
+    with_parents: bool = False,
     executor: Any = None,
     progress: bool = False,
 ) -> list[Refined]:
@@ -160,7 +161,7 @@ def refine_all(
         Whether to learn where a quench would lead what is taken as built.
     keeps_symmetry : bool
         Whether each crystal stays in the space group that it starts in.
-    preset : str, optional
+    preset, with_parents
         As of :class:`Job`.
     executor : concurrent.futures.Executor or dask.distributed.Client, optional
         Where to compute; in this process if not given.
@@ -182,6 +183,7 @@ def refine_all(
             with_basins,
             keeps_symmetry,
             preset,
+            with_parents,
         )
         for number, batch in enumerate(batches)
     ]

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ase_continuousp.model.checkpoint import TrainedModel
-from ase_continuousp.model.list_ranker import RANKER, ListRanker
-from ase_continuousp.search.evidence import witnesses
+from ase_continuousp.model.list_ranker import FORMULA_RANKER, RANKER, ListRanker
+from ase_continuousp.search.evidence import SAME, witnesses
 from ase_continuousp.search.facts import FACTS, facts
 from ase_continuousp.search.rank import Ranked, Ranking, best_first, probabilities, ranking_of_model
 from ase_continuousp.search.refine import Refined
@@ -55,6 +55,9 @@ class ListRanking:
     []
     """
 
+    needs_basins = False
+    needs_parents = True
+
     def __init__(
         self,
         ranker: ListRanker,
@@ -95,6 +98,45 @@ class ListRanking:
         return [ranked[i] for i in np.argsort(-scores, kind="stable")]
 
 
+class UnlessFamiliar:
+    """One ranking where the library knows a crystal of the composition, another elsewhere.
+
+    Between a training and a validation set that share no crystal, known crystals of a composition
+    are never what is looked for; who asks for a formula mostly means them. So nothing can be
+    learned there of how much they should count.
+
+    Parameters
+    ----------
+    familiar, otherwise : Ranking
+
+    Examples
+    --------
+    >>> from ase_continuousp.search.rank import EnergyRanking
+    >>> UnlessFamiliar(EnergyRanking(), EnergyRanking())([])
+    []
+    """
+
+    def __init__(self, familiar: Ranking, otherwise: Ranking) -> None:
+        self.familiar = familiar
+        self.otherwise = otherwise
+
+    @property
+    def needs_basins(self) -> bool:
+        """Whether either needs them."""
+        return self.familiar.needs_basins or self.otherwise.needs_basins
+
+    @property
+    def needs_parents(self) -> bool:
+        """Whether either needs them."""
+        return self.familiar.needs_parents or self.otherwise.needs_parents
+
+    def __call__(self, classes: Sequence[Sequence[Refined]]) -> list[Ranked]:
+        """Return the classes, best first."""
+        nearness = [one.start.nearness for members in classes for one in members]
+        known = any(near is not None and near > SAME for near in nearness)
+        return (self.familiar if known else self.otherwise)(classes)
+
+
 def ranking_for_atoms(model: TrainedModel) -> Ranking:
     """Return the ranking of a model for searches that know the number of atoms in the cell.
 
@@ -117,10 +159,41 @@ def ranking_for_atoms(model: TrainedModel) -> Ranking:
     'ListRanking'
     """
     plain = ranking_of_model(model.card)
-    path = model.path / RANKER
+    return _listed(model, RANKER, "list", plain) or plain
+
+
+def ranking_for_formula(model: TrainedModel) -> Ranking:
+    """Return the ranking of a model for searches from a formula alone.
+
+    That of the ranker for them if the model has one, with the constants in the card ("ranking",
+    "formula list"), but for compositions that the library knows, else that of
+    :func:`ase_continuousp.search.rank.ranking_of_model`.
+
+    Parameters
+    ----------
+    model : TrainedModel
+
+    Raises
+    ------
+    ValueError
+        If the card or the file of the ranker is wrong.
+
+    Examples
+    --------
+    >>> from ase_continuousp import load_model
+    >>> type(ranking_for_formula(load_model("perov5"))).__name__
+    'CalibratedRanking'
+    """
+    plain = ranking_of_model(model.card, "formula")
+    listed = _listed(model, FORMULA_RANKER, "formula list", plain)
+    return plain if listed is None else UnlessFamiliar(plain, listed)
+
+
+def _listed(model: TrainedModel, file: str, key: str, plain: Ranking) -> ListRanking | None:
+    path = model.path / file
     if not path.is_file():
-        return plain
-    constants: Mapping[str, Any] = model.card.get("ranking", {}).get("list", {})
+        return None
+    constants: Mapping[str, Any] = model.card.get("ranking", {}).get(key, {})
     try:
         return ListRanking(ListRanker.load(path), **constants, otherwise=plain)
     except TypeError as error:

@@ -26,8 +26,9 @@ from ase_continuousp.search.composition import (
 )
 from ase_continuousp.search.dedupe import equivalence_classes
 from ase_continuousp.search.jobs import refine_all
+from ase_continuousp.search.list_ranking import ranking_for_formula
 from ase_continuousp.search.plausible import LeastOdds, plausible
-from ase_continuousp.search.rank import Ranked, Ranking, ranking_of_model
+from ase_continuousp.search.rank import Ranked, Ranking
 from ase_continuousp.search.refine import Refined, anneal_settings
 from ase_continuousp.search.sources import Sources, read_priors, sources_of_model
 from ase_continuousp.search.standard import standardized
@@ -210,7 +211,7 @@ def search(
     starts = sources.search(unit, units, n_samples, rng, frequencies=frequencies)
     if not starts:
         return None
-    ranking = ranking_of_model(trained.card, "formula")
+    ranking = ranking_for_formula(trained)
     refined = refine_all(
         trained,
         starts,
@@ -218,6 +219,7 @@ def search(
         seed=seed,
         device=device,
         with_basins=ranking.needs_basins,
+        with_parents=ranking.needs_parents,
         keeps_symmetry=keeps_symmetry,
         executor=executor,
         progress=progress,

@@ -42,6 +42,16 @@ class Ranked:
 class Ranking(Protocol):
     """A way to order classes of equal crystals, best first."""
 
+    @property
+    def needs_basins(self) -> bool:
+        """Whether it matters where a quench would lead prototypes."""
+        ...
+
+    @property
+    def needs_parents(self) -> bool:
+        """Whether it matters what is said of the crystals that prototypes were made from."""
+        ...
+
     def __call__(self, classes: Sequence[Sequence[Refined]]) -> list[Ranked]:
         """Return the classes, best first."""
         ...
@@ -55,6 +65,9 @@ class EnergyRanking:
     >>> EnergyRanking()([])
     []
     """
+
+    needs_basins = False
+    needs_parents = False
 
     def __call__(self, classes: Sequence[Sequence[Refined]]) -> list[Ranked]:
         """Return the classes in the order of the energy of their representatives."""
@@ -105,6 +118,8 @@ class CalibratedRanking:
     >>> CalibratedRanking(DEFAULT, is_fitted=False)([])
     []
     """
+
+    needs_parents = False
 
     def __init__(
         self,

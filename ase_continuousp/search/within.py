@@ -58,9 +58,11 @@ class PrototypesWithin(PrototypeStart):
         """Return up to n crystals of these atoms, best first."""
         return self._within(super().generate(numbers, _ALL, rng), n)
 
-    def generate_any(self, unit: ArrayLike, multiples: Sequence[int], n: int) -> list[StartCrystal]:
+    def generate_any(
+        self, unit: ArrayLike, multiples: Sequence[int], n: int, *, unseen: bool = False
+    ) -> list[StartCrystal]:
         """Return up to n crystals whose cells hold any of several numbers of units, best first."""
-        return self._within(super().generate_any(unit, multiples, _ALL), n)
+        return self._within(super().generate_any(unit, multiples, _ALL, unseen=unseen), n)
 
     def _within(self, offered: Iterable[StartCrystal], n: int) -> list[StartCrystal]:
         kept: list[StartCrystal] = []

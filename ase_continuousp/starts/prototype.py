@@ -150,7 +150,9 @@ class PrototypeStart:
             staying=staying,
         )
 
-    def generate_any(self, unit: ArrayLike, multiples: Sequence[int], n: int) -> list[StartCrystal]:
+    def generate_any(
+        self, unit: ArrayLike, multiples: Sequence[int], n: int, *, unseen: bool = False
+    ) -> list[StartCrystal]:
         """Return up to n different crystals whose cells hold any of several numbers of units.
 
         All cell sizes are one question: a prototype has as many atoms as its primitive cell, and
@@ -166,13 +168,16 @@ class PrototypeStart:
         multiples : sequence of int
             Units in the cell.
         n : int
+        unseen : bool
+            As if the library knew no crystal of this composition.
 
         Raises
         ------
         ValueError
             If a number is no atomic number, n is negative, or there is no positive multiple.
         """
-        return self._generate(unit, multiples, n, stable=self.library.energies is not None)
+        stable = self.library.energies is not None
+        return self._generate(unit, multiples, n, stable=stable, unseen=unseen)
 
     def _generate(
         self,

@@ -25,7 +25,12 @@ from ase_continuousp.model.list_ranker import RANKER, ListNetwork, ListRanker
 from ase_continuousp.search.executors import processes as worker_processes
 from ase_continuousp.search.facts import FACTS
 from ase_continuousp.training.good_rows import good_crystals
-from ase_continuousp.training.ranking_lists import RankingLists, ranking_lists
+from ase_continuousp.training.ranking_lists import (
+    RankingLists,
+    fresh_lists_of,
+    lists_of,
+    ranking_lists,
+)
 from ase_continuousp.training.schedules import schedule
 
 _log = logging.getLogger(__name__)
@@ -132,7 +137,7 @@ def train_ranker(
     folder.mkdir(exist_ok=True)
     parts = []
     with worker_processes(processes) as pool:
-        for files, is_fresh in ((data, False), (fresh, True)):
+        for files, make in ((data, lists_of), (fresh, fresh_lists_of)):
             if not files:
                 continue
             crystals = good_crystals(files, processes=processes)
@@ -140,10 +145,10 @@ def train_ranker(
                 trained,
                 crystals,
                 folder,
-                n_lists=len(crystals) if is_fresh else config.n_lists,
+                make,
+                n_lists=config.n_lists if make is lists_of else len(crystals),
                 n_prototypes=config.n_prototypes,
                 seed=config.seed,
-                is_fresh=is_fresh,
                 pool=pool,
                 progress=progress,
             )

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ from ase_continuousp.search.jobs import Job, model_key, run_job
 from ase_continuousp.search.predict import is_reasonable
 from ase_continuousp.search.refine import anneal_settings
 from ase_continuousp.search.sources import PRIORS, PROTOTYPES, read_priors
+from ase_continuousp.starts import StartCrystal
 from ase_continuousp.starts.leaving_out import members_without
 from ase_continuousp.starts.library import PrototypeLibrary
 from ase_continuousp.starts.prototype import PrototypeStart
@@ -109,27 +111,76 @@ class RankingLists:
             return cls(stored["facts"], stored["is_right"], stored["first"])
 
 
-def lists_of(model: str, crystals: Crystals, n: int, *, is_fresh: bool = False) -> RankingLists:
-    """Return the lists of the compositions of some crystals, those without prototypes left out.
+class ListMaker(Protocol):
+    """A function that makes lists, such as :func:`lists_of`; its name tells it from others."""
+
+    __name__: str
+
+    def __call__(self, model: str, crystals: Crystals, n: int) -> RankingLists:
+        """Return lists of n prototypes for crystals, by the model in a folder."""
+        ...
+
+
+def lists_of(model: str, crystals: Crystals, n: int) -> RankingLists:
+    """Return the lists of the compositions of some crystals, each taken out of the library.
 
     Parameters
     ----------
     model : str
         Folder of a model with a library and a judge.
     crystals : Crystals
+        With which the library was made. Those without prototypes have no list.
     n : int
         Prototypes of each.
-    is_fresh : bool
-        Whether the library was made without these crystals, so that nothing is to be left out.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase_continuousp import io, load_model
+    >>> salt = io.from_atoms(bulk("NaCl", "rocksalt", a=5.6))
+    >>> lists = lists_of(str(load_model("mp20").path), salt, 3)
+    >>> len(lists), lists.is_right.tolist()
+    (1, [True, False, False])
+    """
+
+    def offered(start: PrototypeStart, truth: Crystals) -> list[StartCrystal]:
+        staying = members_without(start.library, truth)
+        return start.generate_like(truth.numbers, n, unseen=False, staying=staying)
+
+    return answered_lists(model, crystals, offered)
+
+
+def fresh_lists_of(model: str, crystals: Crystals, n: int) -> RankingLists:
+    """Return the lists of crystals that the library was made without, as :func:`lists_of`."""
+
+    def offered(start: PrototypeStart, truth: Crystals) -> list[StartCrystal]:
+        return start.generate_like(truth.numbers, n, unseen=False)
+
+    return answered_lists(model, crystals, offered)
+
+
+def answered_lists(
+    model: str,
+    crystals: Crystals,
+    offered: Callable[[PrototypeStart, Crystals], list[StartCrystal]],
+) -> RankingLists:
+    """Return the lists of some crystals, those for which nothing is offered left out.
+
+    Parameters
+    ----------
+    model : str
+        Folder of a model with a library and a judge.
+    crystals : Crystals
+    offered : function
+        Of the library's start and one crystal, that returns prototypes for its composition.
     """
     path = Path(model)
-    library, priors = _library_of(path), read_priors(path)
-    start = PrototypeStart(library, priors, noise=0.0)
+    priors = read_priors(path)
+    start = PrototypeStart(_library_of(path), priors, noise=0.0)
     settings = anneal_settings(load_model(model))
     parts = []
     for truth in crystals:
-        staying = None if is_fresh else members_without(library, truth)
-        made = start.generate_like(truth.numbers, n, unseen=False, staying=staying)
+        made = offered(start, truth)
         if not made:
             continue
         job = Job(model, "cpu", tuple(made), settings, (0,), with_basins=False, with_parents=True)
@@ -151,11 +202,11 @@ def ranking_lists(
     trained: TrainedModel,
     crystals: Crystals,
     folder: Path,
+    make: ListMaker,
     *,
     n_lists: int,
     n_prototypes: int,
     seed: int,
-    is_fresh: bool = False,
     pool: Executor | None = None,
     progress: bool = False,
 ) -> RankingLists:
@@ -167,11 +218,11 @@ def ranking_lists(
     crystals : Crystals
     folder : Path
         Where files are kept, named by what they are made from.
+    make : function
+        :func:`lists_of` or another of its kind.
     n_lists, n_prototypes : int
     seed : int
         Of the choice.
-    is_fresh : bool
-        As of :func:`lists_of`.
     pool : concurrent.futures.Executor, optional
         Where to compute; in this process if not given.
     progress : bool
@@ -195,13 +246,13 @@ def ranking_lists(
     for begin in range(0, len(chosen), _AT_ONCE):
         rows = chosen[begin : begin + _AT_ONCE]
         own = digest.copy()
-        own.update(repr((rows.tolist(), n_prototypes, is_fresh, FACTS)).encode())
+        own.update(repr((rows.tolist(), n_prototypes, make.__name__, FACTS)).encode())
         path = folder / f"lists-{own.hexdigest()[:16]}.npz"
         paths.append(path)
         if not path.is_file():
             some = crystals.select(rows)
-            make = partial(_make, path, model_key(trained), some, n_prototypes, is_fresh)
-            waiting.append(make if pool is None else pool.submit(make).result)
+            task = partial(_make, path, make, model_key(trained), some, n_prototypes)
+            waiting.append(task if pool is None else pool.submit(task).result)
     for wait in tqdm(waiting, disable=not progress, desc="lists", unit="file"):
         wait()
     made = RankingLists.concatenate([RankingLists.load(path) for path in paths])
@@ -210,8 +261,8 @@ def ranking_lists(
     return made
 
 
-def _make(path: Path, model: str, crystals: Crystals, n: int, is_fresh: bool) -> None:
-    lists_of(model, crystals, n, is_fresh=is_fresh).save(path)
+def _make(path: Path, make: ListMaker, model: str, crystals: Crystals, n: int) -> None:
+    make(model, crystals, n).save(path)
 
 
 @lru_cache(maxsize=2)

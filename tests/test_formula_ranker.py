@@ -1,0 +1,186 @@
+"""The ranker of searches from a formula: whom it learns from, and when predictions ask it."""
+
+from __future__ import annotations
+
+import csv
+import sys
+
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk
+from pymatgen.io.ase import AseAtomsAdaptor
+
+from ase_continuousp import predict
+from ase_continuousp.cli import main as command_line
+from ase_continuousp.evaluation.match import rms_distance
+from ase_continuousp.io import from_atoms
+from ase_continuousp.model.checkpoint import load_model
+from ase_continuousp.model.continuous import ContinuousEnergy
+from ase_continuousp.model.judge import JUDGE, Judge
+from ase_continuousp.model.list_ranker import FORMULA_RANKER, ListNetwork, ListRanker
+from ase_continuousp.search.facts import FACTS, facts
+from ase_continuousp.search.jobs import Job, model_key, run_job
+from ase_continuousp.search.list_ranking import ListRanking, UnlessFamiliar, ranking_for_formula
+from ase_continuousp.search.rank import EnergyRanking
+from ase_continuousp.search.refine import anneal_settings
+from ase_continuousp.search.sources import read_priors
+from ase_continuousp.starts.building import build_library
+from ase_continuousp.starts.prototype import PrototypeStart
+from ase_continuousp.training.formula_ranking import (
+    formula_lists_of,
+    stable_crystals,
+    train_formula_ranker,
+)
+from ase_continuousp.training.ranking import RankerConfig
+from tests.tiny_model import save_tiny_model
+
+KINDS = {"rocksalt": 5.5, "cesiumchloride": 3.4, "zincblende": 5.9}
+SALTS = ["LiF", "LiCl", "NaF", "NaCl", "KF", "KCl"]
+CONFIG = RankerConfig(n_prototypes=4, epochs=2, batch_size=4, channels=8)
+
+
+def salt(formula, kind="rocksalt"):
+    return bulk(formula, kind, a=KINDS[kind])
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory):
+    """A model, and a table in which rock salt is stable and zinc blende is not."""
+    folder = tmp_path_factory.mktemp("formula")
+    atoms = [salt(formula, kind) for kind in KINDS for formula in SALTS]
+    model = save_tiny_model(folder / "model", elements=[3, 9, 11, 17, 19, 35])
+    build_library(from_atoms(atoms), model / "prototypes.npz", n_fit=0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        Judge(ContinuousEnergy(channels=16, vector_channels=16, n_layers=2)).save(model / JUDGE)
+    for name, energy in (("salts", {"rocksalt": "0.0"}), ("unstable", {})):
+        with (folder / f"{name}.csv").open("w", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["cif", "e_above_hull"])
+            for kind in KINDS:
+                for formula in SALTS:
+                    structure = AseAtomsAdaptor.get_structure(salt(formula, kind))
+                    writer.writerow([structure.to(fmt="cif"), energy.get(kind, "0.05")])
+    return folder
+
+
+def random_ranker(seed=0):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = ListNetwork(FACTS, channels=8)
+        for p in network.parameters():
+            torch.nn.init.normal_(p, std=0.3)
+    return ListRanker(network)
+
+
+@pytest.fixture
+def with_ranker(material, tmp_path):
+    """The same model with a ranker for searches from a formula."""
+    card = {"ranking": {"formula list": {"nothing": -0.3, "sharpness": 1.2}}}
+    folder = save_tiny_model(tmp_path / "model", elements=[3, 9, 11, 17, 19, 35], **card)
+    for name in ("prototypes.npz", JUDGE):
+        (folder / name).write_bytes((material / "model" / name).read_bytes())
+    random_ranker().save(folder / FORMULA_RANKER)
+    return folder
+
+
+def test_only_stable_crystals_are_learned_from(material):
+    crystals = stable_crystals(material / "salts.csv")
+    assert len(crystals) == len(SALTS)
+    expected = from_atoms([salt(formula) for formula in SALTS])
+    np.testing.assert_allclose(np.sort(crystals.volumes), np.sort(expected.volumes), rtol=1e-5)
+    with pytest.raises(ValueError, match="must hold crystals with an e_above_hull of 0"):
+        stable_crystals(material / "unstable.csv")
+
+
+def test_lists_are_those_of_an_unknown_formula(material):
+    # Eight atoms: the lists are of the formula, whatever cell it was found in.
+    truth = from_atoms([bulk("NaCl", "rocksalt", a=5.5, cubic=True)])
+    lists = formula_lists_of(model_key(load_model(material / "model")), truth, 4)
+    assert not lists.facts[:, FACTS.index("same composition")].any()
+    assert not lists.facts[:, FACTS.index("known polymorphs")].any()
+    assert (lists.facts[:, FACTS.index("atoms")] == 2).all()
+    model = material / "model"
+    start = PrototypeStart(
+        model / "prototypes.npz", read_priors(model), leave_out=["NaCl"], noise=0.0
+    )
+    offered = start.generate_any([11, 17], list(range(1, 11)), 4)
+    told = [rms_distance(one.crystals, truth) is not None for one in offered]
+    assert lists.is_right.tolist() == told
+    assert any(told)
+
+
+def test_facts_of_size_are_those_of_each_prototype(material):
+    model = load_model(material / "model")
+    start = PrototypeStart(material / "model" / "prototypes.npz", read_priors(model.path))
+    small, large = (start.generate_any([11, 17], [units], 1)[0] for units in (1, 2))
+    job = Job(model_key(model), "cpu", (small, large), anneal_settings(model), (0,))
+    rows = np.concatenate(facts([[one] for one in run_job(job)]))
+    assert rows[:, FACTS.index("atoms")].tolist() == [2.0, 4.0]
+    assert rows[:, FACTS.index("formula units")].tolist() == [1.0, 2.0]
+
+
+def test_training_writes_a_ranker_and_goes_on_from_its_lists(material, monkeypatch):
+    model = material / "model"
+    first = ListRanker.load(train_formula_ranker(model, material / "salts.csv", CONFIG))
+    monkeypatch.setattr("ase_continuousp.training.ranking_lists._make", None)  # all are there
+    again = ListRanker.load(train_formula_ranker(model, [material / "salts.csv"], CONFIG))
+    weights = first.network.state_dict()
+    assert all(torch.equal(v, weights[k]) for k, v in again.network.state_dict().items())
+    (model / FORMULA_RANKER).unlink()
+
+
+def test_the_command_trains_it(material, monkeypatch, capsys):
+    model, data = material / "model", str(material / "salts.csv")
+
+    def call(*options):
+        arguments = ["ranker", "--model", str(model), "--data", data, "--formula", *options]
+        monkeypatch.setattr(sys, "argv", ["ase-continuousp", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+        return ended.value.code or 0, capsys.readouterr()
+
+    code, told = call("--lists", "3")
+    assert code == 0
+    assert FORMULA_RANKER in told.out
+    (model / FORMULA_RANKER).unlink()
+    code, told = call("--fresh", data)
+    assert code != 0
+    assert "--fresh is not for --formula" in told.err
+
+
+def test_unknown_formulas_are_ranked_by_it(with_ranker):
+    found = predict("KBr", model=with_ranker, n_samples=4, start="prototype")
+    model = load_model(with_ranker)
+    start = PrototypeStart(with_ranker / "prototypes.npz", read_priors(with_ranker), noise=0.0)
+    made = start.generate_any([19, 35], list(range(1, 11)), 4)
+    job = Job(model_key(model), "cpu", tuple(made), anneal_settings(model), (0,), with_parents=True)
+    scores, none = ListRanker.load(with_ranker / FORMULA_RANKER)(
+        np.concatenate(facts([[one] for one in run_job(job)]))
+    )
+    shares = np.exp(1.2 * np.array([*scores, none - 0.3]))
+    shares = np.sort(shares[:-1] / shares.sum())[::-1]
+    np.testing.assert_allclose([one.probability for one in found], shares, rtol=1e-4)
+
+
+def test_known_formulas_are_not(with_ranker):
+    known = [one.probability for one in predict("NaCl", model=with_ranker, start="prototype")]
+    (with_ranker / FORMULA_RANKER).unlink()
+    plain = [one.probability for one in predict("NaCl", model=with_ranker, start="prototype")]
+    assert known == plain
+
+
+def test_a_ranking_that_depends_on_what_is_known_needs_what_either_needs():
+    plain, listed = EnergyRanking(), ListRanking(random_ranker(), otherwise=EnergyRanking())
+    both = UnlessFamiliar(plain, listed)
+    assert both.needs_parents
+    assert not both.needs_basins
+    assert not UnlessFamiliar(plain, plain).needs_parents
+
+
+def test_a_wrong_card_is_named(with_ranker, tmp_path):
+    folder = save_tiny_model(tmp_path / "wrong", ranking={"formula list": {"colour": 1}})
+    (folder / FORMULA_RANKER).write_bytes((with_ranker / FORMULA_RANKER).read_bytes())
+    with pytest.raises(ValueError, match="card of the model is wrong"):
+        ranking_for_formula(load_model(folder))
