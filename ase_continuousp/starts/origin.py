@@ -154,6 +154,22 @@ class Kin:
         )
 
 
+@dataclass(frozen=True)
+class Decorated:
+    """A prototype with the elements of a composition on its labels, and the units in its cell.
+
+    `nearness` is the chemical log weight of its nearest member; `known` counts the crystals of the
+    composition in the library, of as many atoms as were asked for and of others.
+    """
+
+    prototype: int
+    elements: Integers
+    multiple: int
+    nearness: float
+    kin: Kin
+    known: tuple[int, int]
+
+
 def count_known(rows: ArrayLike, side: NDArray[np.bool_], assignments: ArrayLike) -> int:
     """Return how many known crystals of a prototype are of a composition, those beside left out.
 

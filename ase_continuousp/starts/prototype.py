@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +17,7 @@ from ase_continuousp.crystals import Crystals
 from ase_continuousp.starts import StartCrystal
 from ase_continuousp.starts.fingerprint import fingerprints, relabelings
 from ase_continuousp.starts.library import PrototypeLibrary, anonymized, stoichiometry
-from ase_continuousp.starts.origin import Kin, Origin, count_known
+from ase_continuousp.starts.origin import Decorated, Kin, Origin, count_known
 from ase_continuousp.starts.repeating import repeated
 from ase_continuousp.starts.stability import STABLE_LOG_NONE, STABLE_NEARER, stable_log_weights
 from ase_continuousp.starts.substitution import diverse
@@ -37,22 +36,6 @@ class VolumeModel(Protocol):
     def log_volume_per_atom(self, numbers: ArrayLike) -> float:
         """Return log(V/N), V/N in Å³."""
         ...
-
-
-@dataclass(frozen=True)
-class Decorated:
-    """A prototype with the elements of a composition on its labels, and the units in its cell.
-
-    `nearness` is the chemical log weight of its nearest member; `known` counts the crystals of the
-    composition in the library, of as many atoms as were asked for and of others.
-    """
-
-    prototype: int
-    elements: Integers
-    multiple: int
-    nearness: float
-    kin: Kin
-    known: tuple[int, int]
 
 
 class PrototypeStart:
