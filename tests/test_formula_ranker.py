@@ -18,20 +18,28 @@ from ase_continuousp.io import from_atoms
 from ase_continuousp.model.checkpoint import load_model
 from ase_continuousp.model.continuous import ContinuousEnergy
 from ase_continuousp.model.judge import JUDGE, Judge
-from ase_continuousp.model.list_ranker import FORMULA_RANKER, ListNetwork, ListRanker
+from ase_continuousp.model.list_ranker import FORMULA_RANKER, RANKER, ListNetwork, ListRanker
 from ase_continuousp.search.facts import FACTS, facts
 from ase_continuousp.search.jobs import Job, model_key, run_job
-from ase_continuousp.search.list_ranking import ListRanking, UnlessFamiliar, ranking_for_formula
+from ase_continuousp.search.list_calibration import fit_list_constants
+from ase_continuousp.search.list_ranking import (
+    Listed,
+    ListRanking,
+    UnlessFamiliar,
+    ranking_for_formula,
+)
 from ase_continuousp.search.rank import EnergyRanking
 from ase_continuousp.search.refine import anneal_settings
 from ase_continuousp.search.sources import read_priors
 from ase_continuousp.starts.building import build_library
 from ase_continuousp.starts.prototype import PrototypeStart
+from ase_continuousp.training import list_constants
 from ase_continuousp.training.formula_ranking import (
     formula_lists_of,
     stable_crystals,
     train_formula_ranker,
 )
+from ase_continuousp.training.list_constants import fit_constants
 from ase_continuousp.training.ranking import RankerConfig
 from tests.tiny_model import save_tiny_model
 
@@ -148,6 +156,63 @@ def test_the_command_trains_it(material, monkeypatch, capsys):
     code, told = call("--fresh", data)
     assert code != 0
     assert "--fresh is not for --formula" in told.err
+
+
+@pytest.mark.parametrize("formula", [True, False])
+def test_interrupted_searches_go_on_to_the_same_constants(
+    with_ranker, material, monkeypatch, formula
+):
+    data = material / "salts.csv"
+    if not formula:
+        (with_ranker / FORMULA_RANKER).rename(with_ranker / RANKER)
+    search, done = list_constants._search, []
+
+    def interrupted(*arguments):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(arguments)
+        return search(*arguments)
+
+    few = {"formula": formula, "n_searches": 4, "n_samples": 4}
+    with monkeypatch.context() as patch:
+        patch.setattr(list_constants, "_search", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit_constants(with_ranker, data, **few)
+    [journal] = (with_ranker / "ranking").glob("searches-*.jsonl")
+    assert len(journal.read_text().splitlines()) == 2
+    with journal.open("a") as stream:
+        stream.write("[[[0.1")  # what a kill leaves
+    gone_on = fit_constants(with_ranker, data, **few)
+    key = "formula list" if formula else "list"
+    assert load_model(with_ranker).card["ranking"][key] == gone_on
+    journal.unlink()
+    assert fit_constants(with_ranker, data, **few) == gone_on
+
+
+def test_constants_need_a_ranker_of_their_kind(with_ranker, material):
+    with pytest.raises(ValueError, match=r"must have a ranker: .* has no ranker\.safetensors"):
+        fit_constants(with_ranker, material / "salts.csv")
+
+
+def test_fitted_constants_are_those_that_answers_were_drawn_with():
+    rng = np.random.default_rng(0)
+    a, b, c, sharpness = -1.0, 0.7, -0.5, 1.3
+    searches = []
+    for _ in range(3000):
+        prototypes = [rng.normal(size=n) for n in (1, 2, 0, 0)]
+        odds = [rng.normal(scale=2.0, size=n) for n in (0, 1, 1, 1)]
+        none = rng.normal()
+        pairs = zip(prototypes, odds, strict=True)
+        scores = [np.logaddexp.reduce([*z, *(none + a + b * j)]) for z, j in pairs]
+        told = sharpness * np.array([*scores, none + c])
+        answer = rng.choice(5, p=np.exp(told) / np.exp(told).sum())
+        searches.append((Listed(prototypes, odds, none), np.arange(4) == answer))
+    constants, loss = fit_list_constants(searches)
+    found = [*constants["generated"], constants["nothing"], constants["sharpness"]]
+    np.testing.assert_allclose(found, [a, b, c, sharpness], atol=0.15)
+    assert loss < np.log(5)
+    with pytest.raises(ValueError, match="at least one search"):
+        fit_list_constants([])
 
 
 def test_unknown_formulas_are_ranked_by_it(with_ranker):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -26,10 +27,16 @@ def run(
     lists: Annotated[
         int | None, typer.Option(help="Training crystals to learn from, instead of 20,000.")
     ] = None,
+    val: Annotated[
+        list[Path] | None,
+        typer.Option(help="Files that neither knows: searches fit what generated ones count."),
+    ] = None,
+    searches: Annotated[int, typer.Option(help="Crystals of --val to search.")] = 300,
     seed: Annotated[int, typer.Option(help="Of choice and order.")] = 0,
 ) -> None:
     """Train the ranker of a model; an interrupted run goes on to the same result."""
-    from ase_continuousp.training.formula_ranking import train_formula_ranker
+    from ase_continuousp.training.formula_ranking import FORMULA_CONFIG, train_formula_ranker
+    from ase_continuousp.training.list_constants import fit_constants
     from ase_continuousp.training.ranking import RankerConfig, train_ranker
 
     changes = {} if lists is None else {"n_lists": lists}
@@ -40,7 +47,7 @@ def run(
         made = train_formula_ranker(
             model,
             data,
-            RankerConfig(n_prototypes=15, seed=seed, **changes),
+            replace(FORMULA_CONFIG, seed=seed, **changes),
             processes=processes,
             progress=True,
         )
@@ -54,3 +61,14 @@ def run(
             progress=True,
         )
     typer.echo(f"ranker: {made}")
+    if val:
+        constants = fit_constants(
+            model,
+            val,
+            formula=formula,
+            n_searches=searches,
+            seed=seed,
+            processes=processes,
+            progress=True,
+        )
+        typer.echo(f"constants: {constants}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,28 @@ from ase_continuousp.search.rank import Ranked, Ranking, best_first, probabiliti
 from ase_continuousp.search.refine import Refined
 
 Floats = NDArray[np.float64]
+
+#: Where the card of a model holds the constants for each ranker, below "ranking".
+CARD_KEYS = {RANKER: "list", FORMULA_RANKER: "formula list"}
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What is said of the classes of equal crystals of a search.
+
+    Parameters
+    ----------
+    prototypes : sequence of (n_prototypes,) arrays
+        Scores that the ranker gives the prototypes of each class.
+    odds : sequence of (0 or 1,) arrays
+        Log-odds of the generated crystal that speaks for each class, if there is one.
+    none : float
+        Score of "none of the prototypes".
+    """
+
+    prototypes: Sequence[Floats]
+    odds: Sequence[Floats]
+    none: float
 
 
 class ListRanking:
@@ -78,24 +101,36 @@ class ListRanking:
 
     def __call__(self, classes: Sequence[Sequence[Refined]]) -> list[Ranked]:
         """Return the classes, likeliest first; prototypes represent their class."""
-        rows = facts(classes)
-        if not sum(len(one) for one in rows):
+        listed = self.listed(classes)
+        if listed is None:
             return self.otherwise(classes)
-        told, none = self.ranker(np.concatenate(rows))
-        own = []
-        for members, mine in zip(
-            classes, np.split(told, np.cumsum([len(one) for one in rows])[:-1]), strict=True
-        ):
-            generated = [one for one in witnesses(members) if one.start.distance is None]
-            odds = np.array([one.log_odds or 0.0 for one in generated])
-            own.append(np.append(mine, none + self.generated[0] + self.generated[1] * odds))
+        a, b = self.generated
+        own = [
+            np.append(mine, listed.none + a + b * odds)
+            for mine, odds in zip(listed.prototypes, listed.odds, strict=True)
+        ]
         scores = np.array([np.logaddexp.reduce(z) for z in own])
-        shares = probabilities(scores, none + self.nothing, self.sharpness)
+        shares = probabilities(scores, listed.none + self.nothing, self.sharpness)
         ranked = [
             Ranked(tuple(best_first(members, z)), float(score), float(share))
             for members, z, score, share in zip(classes, own, scores, shares, strict=True)
         ]
         return [ranked[i] for i in np.argsort(-scores, kind="stable")]
+
+    def listed(self, classes: Sequence[Sequence[Refined]]) -> Listed | None:
+        """Return what ranker and judge say of the classes, or None if none has a prototype."""
+        rows = facts(classes)
+        if not sum(len(one) for one in rows):
+            return None
+        told, none = self.ranker(np.concatenate(rows))
+        ends = np.cumsum([len(one) for one in rows])[:-1]
+        odds = [
+            np.array(
+                [one.log_odds or 0.0 for one in witnesses(members) if one.start.distance is None]
+            )
+            for members in classes
+        ]
+        return Listed(np.split(told, ends), odds, none)
 
 
 class UnlessFamiliar:
@@ -158,8 +193,7 @@ def ranking_for_atoms(model: TrainedModel) -> Ranking:
     >>> type(ranking_for_atoms(load_model("mp20"))).__name__
     'ListRanking'
     """
-    plain = ranking_of_model(model.card)
-    return _listed(model, RANKER, "list", plain) or plain
+    return listed_ranking(model, RANKER) or ranking_of_model(model.card)
 
 
 def ranking_for_formula(model: TrainedModel) -> Ranking:
@@ -185,15 +219,35 @@ def ranking_for_formula(model: TrainedModel) -> Ranking:
     'CalibratedRanking'
     """
     plain = ranking_of_model(model.card, "formula")
-    listed = _listed(model, FORMULA_RANKER, "formula list", plain)
+    listed = listed_ranking(model, FORMULA_RANKER)
     return plain if listed is None else UnlessFamiliar(plain, listed)
 
 
-def _listed(model: TrainedModel, file: str, key: str, plain: Ranking) -> ListRanking | None:
+def listed_ranking(model: TrainedModel, file: str) -> ListRanking | None:
+    """Return the ranking by one of the rankers of a model, None if it has no such file.
+
+    Parameters
+    ----------
+    model : TrainedModel
+    file : str
+        Name of the file of the ranker in the folder of the model.
+
+    Raises
+    ------
+    ValueError
+        If the card or the file of the ranker is wrong.
+
+    Examples
+    --------
+    >>> from ase_continuousp import load_model
+    >>> listed_ranking(load_model("perov5"), RANKER) is None
+    True
+    """
     path = model.path / file
     if not path.is_file():
         return None
-    constants: Mapping[str, Any] = model.card.get("ranking", {}).get(key, {})
+    constants: Mapping[str, Any] = model.card.get("ranking", {}).get(CARD_KEYS[file], {})
+    plain = ranking_of_model(model.card)
     try:
         return ListRanking(ListRanker.load(path), **constants, otherwise=plain)
     except TypeError as error:

@@ -82,6 +82,7 @@ class Sources:
         rng: np.random.Generator,
         *,
         frequencies: Mapping[int, float] | None = None,
+        unseen: bool = False,
     ) -> list[StartCrystal]:
         """Return up to n starts within the bounds for cells of any of these numbers of units.
 
@@ -98,6 +99,8 @@ class Sources:
         rng : numpy.random.Generator
         frequencies : mapping from number of formula units to float, optional
             How often each occurs; all alike if not given.
+        unseen : bool
+            As if the library knew no crystal of this composition.
         """
         unit = np.asarray(unit, dtype=np.int64)
         kinds = [*_MIXED, "random"] if self.kind == "mixed" else [self.kind]
@@ -109,7 +112,7 @@ class Sources:
             wanted = left if kind == kinds[-1] else _share(kind, n, left)
             start = self.starts[kind]
             if isinstance(start, PrototypeStart):
-                offer = partial(start.generate_any, unit, units)
+                offer = partial(start.generate_any, unit, units, unseen=unseen)
                 made += chosen_within(self.bounds, offer, wanted)
                 continue
             sizes = start.possible(unit, units) if isinstance(start, SymmetricStart) else units

@@ -27,13 +27,16 @@ from ase_continuousp.training.data import open_crystals
 from ase_continuousp.training.ranking import RankerConfig, fit_ranker
 from ase_continuousp.training.ranking_lists import RankingLists, answered_lists, ranking_lists
 
+#: For searches from a formula: their lists are longer, and there are fewer of them.
+FORMULA_CONFIG = RankerConfig(n_prototypes=15, epochs=20)
+
 _ON_HULL = 1e-6  # eV/atom
 
 
 def train_formula_ranker(
     model: str | os.PathLike[str],
     data: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
-    config: RankerConfig | None = None,
+    config: RankerConfig = FORMULA_CONFIG,
     *,
     processes: int = 1,
     progress: bool = False,
@@ -50,8 +53,7 @@ def train_formula_ranker(
     data : path or sequence of paths
         CSV files with a column ``e_above_hull``
         (:func:`ase_continuousp.starts.from_files.hull_energies`); bad rows are left out.
-    config : RankerConfig, optional
-        With 15 prototypes a list if not given.
+    config : RankerConfig
     processes : int
         That find lists, and that parse CIFs. More than one need a script with the usual
         ``if __name__ == "__main__":``.
@@ -74,7 +76,6 @@ def train_formula_ranker(
     Traceback (most recent call last):
     ValueError: model 'perov5' is one of the package, which is not written to: copy the folder ...
     """
-    config = RankerConfig(n_prototypes=15) if config is None else config
     trained = load_model(model)
     trained.require_own_folder()
     crystals = stable_crystals(data, processes=processes)
