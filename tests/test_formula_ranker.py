@@ -24,20 +24,19 @@ from ase_continuousp.search.jobs import Job, model_key, run_job
 from ase_continuousp.search.list_calibration import fit_list_constants
 from ase_continuousp.search.list_ranking import (
     Listed,
-    ListRanking,
-    UnlessFamiliar,
     ranking_for_formula,
 )
-from ase_continuousp.search.rank import EnergyRanking
 from ase_continuousp.search.refine import anneal_settings
 from ase_continuousp.search.sources import read_priors
 from ase_continuousp.starts.building import build_library
 from ase_continuousp.starts.prototype import PrototypeStart
 from ase_continuousp.training import list_constants
 from ase_continuousp.training.formula_ranking import (
-    formula_lists_of,
+    kept_lists_of,
+    left_out_lists_of,
     stable_crystals,
     train_formula_ranker,
+    unseen_lists_of,
 )
 from ase_continuousp.training.list_constants import fit_constants
 from ase_continuousp.training.ranking import RankerConfig
@@ -105,7 +104,7 @@ def test_only_stable_crystals_are_learned_from(material):
 def test_lists_are_those_of_an_unknown_formula(material):
     # Eight atoms: the lists are of the formula, whatever cell it was found in.
     truth = from_atoms([bulk("NaCl", "rocksalt", a=5.5, cubic=True)])
-    lists = formula_lists_of(model_key(load_model(material / "model")), truth, 4)
+    lists = unseen_lists_of(model_key(load_model(material / "model")), truth, 4)
     assert not lists.facts[:, FACTS.index("same composition")].any()
     assert not lists.facts[:, FACTS.index("known polymorphs")].any()
     assert (lists.facts[:, FACTS.index("atoms")] == 2).all()
@@ -229,19 +228,19 @@ def test_unknown_formulas_are_ranked_by_it(with_ranker):
     np.testing.assert_allclose([one.probability for one in found], shares, rtol=1e-4)
 
 
-def test_known_formulas_are_not(with_ranker):
-    known = [one.probability for one in predict("NaCl", model=with_ranker, start="prototype")]
-    (with_ranker / FORMULA_RANKER).unlink()
-    plain = [one.probability for one in predict("NaCl", model=with_ranker, start="prototype")]
-    assert known == plain
-
-
-def test_a_ranking_that_depends_on_what_is_known_needs_what_either_needs():
-    plain, listed = EnergyRanking(), ListRanking(random_ranker(), otherwise=EnergyRanking())
-    both = UnlessFamiliar(plain, listed)
-    assert both.needs_parents
-    assert not both.needs_basins
-    assert not UnlessFamiliar(plain, plain).needs_parents
+def test_known_crystals_are_learned_from_as_known_and_as_left_out(material):
+    model = model_key(load_model(material / "model"))
+    same, known = FACTS.index("same composition"), FACTS.index("known polymorphs")
+    truth = from_atoms([salt("NaCl")])
+    kept, left = kept_lists_of(model, truth, 4), left_out_lists_of(model, truth, 4)
+    assert kept.facts[:, same].any()
+    assert (kept.facts[:, known] == 3).all()  # one of each kind
+    assert (left.facts[:, known] == 2).all()
+    assert kept.is_right[kept.facts[:, same] > 0].any()
+    # With no other crystal of the composition left there is nothing new to learn.
+    alone = from_atoms([bulk("KBr", "rocksalt", a=5.5)])
+    assert len(left_out_lists_of(model, alone, 4)) == 0
+    assert len(kept_lists_of(model, alone, 4)) == 1
 
 
 def test_a_wrong_card_is_named(with_ranker, tmp_path):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ase_continuousp.model.checkpoint import TrainedModel
 from ase_continuousp.model.list_ranker import FORMULA_RANKER, RANKER, ListRanker
-from ase_continuousp.search.evidence import SAME, witnesses
+from ase_continuousp.search.evidence import witnesses
 from ase_continuousp.search.facts import FACTS, facts
 from ase_continuousp.search.rank import Ranked, Ranking, best_first, probabilities, ranking_of_model
 from ase_continuousp.search.refine import Refined
@@ -133,45 +133,6 @@ class ListRanking:
         return Listed(np.split(told, ends), odds, none)
 
 
-class UnlessFamiliar:
-    """One ranking where the library knows a crystal of the composition, another elsewhere.
-
-    Between a training and a validation set that share no crystal, known crystals of a composition
-    are never what is looked for; who asks for a formula mostly means them. So nothing can be
-    learned there of how much they should count.
-
-    Parameters
-    ----------
-    familiar, otherwise : Ranking
-
-    Examples
-    --------
-    >>> from ase_continuousp.search.rank import EnergyRanking
-    >>> UnlessFamiliar(EnergyRanking(), EnergyRanking())([])
-    []
-    """
-
-    def __init__(self, familiar: Ranking, otherwise: Ranking) -> None:
-        self.familiar = familiar
-        self.otherwise = otherwise
-
-    @property
-    def needs_basins(self) -> bool:
-        """Whether either needs them."""
-        return self.familiar.needs_basins or self.otherwise.needs_basins
-
-    @property
-    def needs_parents(self) -> bool:
-        """Whether either needs them."""
-        return self.familiar.needs_parents or self.otherwise.needs_parents
-
-    def __call__(self, classes: Sequence[Sequence[Refined]]) -> list[Ranked]:
-        """Return the classes, best first."""
-        nearness = [one.start.nearness for members in classes for one in members]
-        known = any(near is not None and near > SAME for near in nearness)
-        return (self.familiar if known else self.otherwise)(classes)
-
-
 def ranking_for_atoms(model: TrainedModel) -> Ranking:
     """Return the ranking of a model for searches that know the number of atoms in the cell.
 
@@ -200,8 +161,7 @@ def ranking_for_formula(model: TrainedModel) -> Ranking:
     """Return the ranking of a model for searches from a formula alone.
 
     That of the ranker for them if the model has one, with the constants in the card ("ranking",
-    "formula list"), but for compositions that the library knows, else that of
-    :func:`ase_continuousp.search.rank.ranking_of_model`.
+    "formula list"), else that of :func:`ase_continuousp.search.rank.ranking_of_model`.
 
     Parameters
     ----------
@@ -218,9 +178,7 @@ def ranking_for_formula(model: TrainedModel) -> Ranking:
     >>> type(ranking_for_formula(load_model("perov5"))).__name__
     'CalibratedRanking'
     """
-    plain = ranking_of_model(model.card, "formula")
-    listed = listed_ranking(model, FORMULA_RANKER)
-    return plain if listed is None else UnlessFamiliar(plain, listed)
+    return listed_ranking(model, FORMULA_RANKER) or ranking_of_model(model.card, "formula")
 
 
 def listed_ranking(model: TrainedModel, file: str) -> ListRanking | None:

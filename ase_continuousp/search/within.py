@@ -16,6 +16,7 @@ from ase_continuousp import io
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.search.symmetry import SYMPREC, spacegroup
 from ase_continuousp.starts import StartCrystal
+from ase_continuousp.starts.leaving_out import Staying
 from ase_continuousp.starts.library import PrototypeLibrary
 from ase_continuousp.starts.prototype import PrototypeStart, VolumeModel
 
@@ -59,10 +60,17 @@ class PrototypesWithin(PrototypeStart):
         return self._within(super().generate(numbers, _ALL, rng), n)
 
     def generate_any(
-        self, unit: ArrayLike, multiples: Sequence[int], n: int, *, unseen: bool = False
+        self,
+        unit: ArrayLike,
+        multiples: Sequence[int],
+        n: int,
+        *,
+        unseen: bool = False,
+        staying: Staying | None = None,
     ) -> list[StartCrystal]:
         """Return up to n crystals whose cells hold any of several numbers of units, best first."""
-        return self._within(super().generate_any(unit, multiples, _ALL, unseen=unseen), n)
+        offered = super().generate_any(unit, multiples, _ALL, unseen=unseen, staying=staying)
+        return self._within(offered, n)
 
     def _within(self, offered: Iterable[StartCrystal], n: int) -> list[StartCrystal]:
         kept: list[StartCrystal] = []

@@ -7,6 +7,7 @@ with the other one known.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from ase_continuousp.starts.fingerprint import fingerprints
 from ase_continuousp.starts.library import PrototypeLibrary, anonymized, stoichiometry
 
 Floats = NDArray[np.float64]
+#: Of some prototypes, which members count; of the others all do.
+Staying = Mapping[int, NDArray[np.bool_]]
 
 _FARTHEST = 0.5  # relative distance of fingerprints of a crystal and its class
 

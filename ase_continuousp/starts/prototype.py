@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.starts import StartCrystal
 from ase_continuousp.starts.fingerprint import fingerprints, relabelings
+from ase_continuousp.starts.leaving_out import Staying
 from ase_continuousp.starts.library import PrototypeLibrary, anonymized, stoichiometry
 from ase_continuousp.starts.origin import Decorated, Kin, Origin, count_known
 from ase_continuousp.starts.repeating import repeated
@@ -108,7 +109,7 @@ class PrototypeStart:
         *,
         unseen: bool,
         n_compared: int = _N_COMPARED,
-        staying: Mapping[int, NDArray[np.bool_]] | None = None,
+        staying: Staying | None = None,
     ) -> list[StartCrystal]:
         """Return what :meth:`generate` does, to learn from rather than to search with.
 
@@ -134,7 +135,13 @@ class PrototypeStart:
         )
 
     def generate_any(
-        self, unit: ArrayLike, multiples: Sequence[int], n: int, *, unseen: bool = False
+        self,
+        unit: ArrayLike,
+        multiples: Sequence[int],
+        n: int,
+        *,
+        unseen: bool = False,
+        staying: Staying | None = None,
     ) -> list[StartCrystal]:
         """Return up to n different crystals whose cells hold any of several numbers of units.
 
@@ -151,8 +158,8 @@ class PrototypeStart:
         multiples : sequence of int
             Units in the cell.
         n : int
-        unseen : bool
-            As if the library knew no crystal of this composition.
+        unseen, staying
+            As of :meth:`generate_like`.
 
         Raises
         ------
@@ -160,7 +167,7 @@ class PrototypeStart:
             If a number is no atomic number, n is negative, or there is no positive multiple.
         """
         stable = self.library.energies is not None
-        return self._generate(unit, multiples, n, stable=stable, unseen=unseen)
+        return self._generate(unit, multiples, n, stable=stable, unseen=unseen, staying=staying)
 
     def _generate(
         self,
@@ -171,7 +178,7 @@ class PrototypeStart:
         stable: bool,
         unseen: bool = False,
         n_compared: int = _N_COMPARED,
-        staying: Mapping[int, NDArray[np.bool_]] | None = None,
+        staying: Staying | None = None,
     ) -> list[StartCrystal]:
         unit = np.asarray(unit, dtype=np.int64).reshape(-1)
         if len(unit) == 0 or unit.min() < 1 or unit.max() >= len(self.library.vectors):
@@ -228,7 +235,7 @@ class PrototypeStart:
         stable: bool,
         unseen: bool,
         n_compared: int,
-        staying: Mapping[int, NDArray[np.bool_]],
+        staying: Staying,
     ) -> tuple[list[Decorated], Floats]:
         """Return the likeliest decorated prototypes and their probabilities."""
         elements, counts, _ = anonymized(unit)

@@ -1,31 +1,42 @@
 """Training a ranker for searches from a formula: which of its prototypes is the stable crystal.
 
 Of a formula the stable crystal is meant (:mod:`ase_continuousp.starts.stability`), and prototypes
-of all cell sizes are asked for at once. So the lists are of training crystals on the convex hull,
-each as if the library knew no crystal of its composition; where it knows one, searches are ranked
-otherwise (:class:`ase_continuousp.search.list_ranking.UnlessFamiliar`).
+of all cell sizes are asked for at once. So the lists are of training crystals on the convex hull.
+Who asks may mean a crystal that the library knows, one of an unknown composition, or an unknown
+one of a composition of which it knows others, and the energies of these tell much. Lists of the
+three kinds are in the proportions of a formula whose crystal is known as often as not.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.model.checkpoint import load_model
 from ase_continuousp.model.list_ranker import FORMULA_RANKER
 from ase_continuousp.search.composition import choose_units, formula_unit
+from ase_continuousp.search.evidence import SAME
 from ase_continuousp.search.executors import processes as worker_processes
 from ase_continuousp.starts import StartCrystal
 from ase_continuousp.starts.from_files import hull_energies
+from ase_continuousp.starts.leaving_out import members_without
 from ase_continuousp.starts.prototype import PrototypeStart
 from ase_continuousp.training.bad_rows import report_bad_rows
 from ase_continuousp.training.data import open_crystals
 from ase_continuousp.training.ranking import RankerConfig, fit_ranker
-from ase_continuousp.training.ranking_lists import RankingLists, answered_lists, ranking_lists
+from ase_continuousp.training.ranking_lists import (
+    ListMaker,
+    RankingLists,
+    answered_lists,
+    check_lists,
+    ranking_lists,
+)
 
 #: For searches from a formula: their lists are longer, and there are fewer of them.
 FORMULA_CONFIG = RankerConfig(n_prototypes=15, epochs=20)
@@ -45,7 +56,9 @@ def train_formula_ranker(
 
     The model needs a prototype library and a judge. Finding the lists takes a sixth of a second
     each; they are kept in the folder ``ranking`` of the model, and the next call goes on from there
-    to the same result.
+    to the same result. Of `config.n_lists` crystals there are lists as if their compositions were
+    unknown, of a quarter of these two more: with the library as it is, and, where it knows others
+    of the composition, with the very crystal left out.
 
     Parameters
     ----------
@@ -81,18 +94,24 @@ def train_formula_ranker(
     crystals = stable_crystals(data, processes=processes)
     folder = trained.path / "ranking"
     folder.mkdir(exist_ok=True)
+    n_lists = min(config.n_lists, len(crystals))
     with worker_processes(processes) as pool:
-        lists = ranking_lists(
-            trained,
-            crystals,
-            folder,
-            formula_lists_of,
-            n_lists=config.n_lists,
-            n_prototypes=config.n_prototypes,
-            seed=config.seed,
-            pool=pool,
-            progress=progress,
-        )
+        parts = [
+            ranking_lists(
+                trained,
+                crystals,
+                folder,
+                make,
+                n_lists=math.ceil(share * n_lists),
+                n_prototypes=config.n_prototypes,
+                seed=config.seed,
+                pool=pool,
+                progress=progress,
+            )
+            for make, share in _PARTS
+        ]
+    lists = RankingLists.concatenate(parts)
+    check_lists(lists)
     target = trained.path / FORMULA_RANKER
     fit_ranker(lists, config, progress=progress).save(target, trained_on=f"{len(lists)} lists")
     return target
@@ -136,7 +155,7 @@ def stable_crystals(
     return made
 
 
-def formula_lists_of(model: str, crystals: Crystals, n: int) -> RankingLists:
+def unseen_lists_of(model: str, crystals: Crystals, n: int) -> RankingLists:
     """Return the lists of the formulas of some crystals, as if their compositions were unknown.
 
     Parameters
@@ -153,12 +172,51 @@ def formula_lists_of(model: str, crystals: Crystals, n: int) -> RankingLists:
     >>> from ase.build import bulk
     >>> from ase_continuousp import io, load_model
     >>> salt = io.from_atoms(bulk("NaCl", "rocksalt", a=5.6))
-    >>> formula_lists_of(str(load_model("mp20").path), salt, 3).is_right.tolist()
+    >>> unseen_lists_of(str(load_model("mp20").path), salt, 3).is_right.tolist()
     [True, False, False]
     """
 
     def offered(start: PrototypeStart, truth: Crystals) -> list[StartCrystal]:
-        unit, _ = formula_unit(truth.numbers)
-        return start.generate_any(unit, choose_units(unit), n, unseen=True)
+        unit, units = _asked(truth)
+        return start.generate_any(unit, units, n, unseen=True)
 
     return answered_lists(model, crystals, offered)
+
+
+def kept_lists_of(model: str, crystals: Crystals, n: int) -> RankingLists:
+    """Return the lists of formulas by the library as it is, as :func:`unseen_lists_of`."""
+
+    def offered(start: PrototypeStart, truth: Crystals) -> list[StartCrystal]:
+        unit, units = _asked(truth)
+        return start.generate_any(unit, units, n)
+
+    return answered_lists(model, crystals, offered)
+
+
+def left_out_lists_of(model: str, crystals: Crystals, n: int) -> RankingLists:
+    """Return the lists of formulas of which the library knows other crystals, but not this one.
+
+    Other formulas have no list; else as :func:`unseen_lists_of`.
+    """
+
+    def offered(start: PrototypeStart, truth: Crystals) -> list[StartCrystal]:
+        unit, units = _asked(truth)
+        staying = members_without(start.library, truth)
+        made = start.generate_any(unit, units, n, staying=staying)
+        known = [one.nearness is not None and one.nearness > SAME for one in made]
+        return made if any(known) else []
+
+    return answered_lists(model, crystals, offered)
+
+
+def _asked(truth: Crystals) -> tuple[NDArray[np.int64], list[int]]:
+    unit, _ = formula_unit(truth.numbers)
+    return unit, choose_units(unit)
+
+
+# How lists are made, and of how many of the crystals.
+_PARTS: tuple[tuple[ListMaker, float], ...] = (
+    (unseen_lists_of, 1.0),
+    (kept_lists_of, 0.25),
+    (left_out_lists_of, 0.25),
+)

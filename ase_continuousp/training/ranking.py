@@ -27,6 +27,7 @@ from ase_continuousp.search.facts import FACTS
 from ase_continuousp.training.good_rows import good_crystals
 from ase_continuousp.training.ranking_lists import (
     RankingLists,
+    check_lists,
     fresh_lists_of,
     lists_of,
     ranking_lists,
@@ -154,6 +155,7 @@ def train_ranker(
             )
             parts.append(made)
     lists = RankingLists.concatenate(parts)
+    check_lists(lists)
     target = trained.path / RANKER
     fit_ranker(lists, config, progress=progress).save(target, trained_on=f"{len(lists)} lists")
     return target

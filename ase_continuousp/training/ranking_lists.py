@@ -230,7 +230,7 @@ def ranking_lists(
     Raises
     ------
     ValueError
-        If the model has no prototype library or no judge, or no crystal has a prototype.
+        If the model has no prototype library or no judge.
     """
     for name, what in ((PROTOTYPES, "prototype library"), (JUDGE, "judge")):
         if not (trained.path / name).is_file():
@@ -255,10 +255,20 @@ def ranking_lists(
             waiting.append(task if pool is None else pool.submit(task).result)
     for wait in tqdm(waiting, disable=not progress, desc="lists", unit="file"):
         wait()
-    made = RankingLists.concatenate([RankingLists.load(path) for path in paths])
-    if len(made) == 0:
+    return RankingLists.concatenate([RankingLists.load(path) for path in paths])
+
+
+def check_lists(lists: RankingLists) -> None:
+    """Raise ValueError if there is no list to learn from.
+
+    Examples
+    --------
+    >>> check_lists(RankingLists.of([]))
+    Traceback (most recent call last):
+    ValueError: crystals must have prototypes in the library: none has
+    """
+    if len(lists) == 0:
         raise ValueError("crystals must have prototypes in the library: none has")
-    return made
 
 
 def _make(path: Path, make: ListMaker, model: str, crystals: Crystals, n: int) -> None:
