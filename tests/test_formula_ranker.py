@@ -32,8 +32,10 @@ from ase_continuousp.starts.building import build_library
 from ase_continuousp.starts.prototype import PrototypeStart
 from ase_continuousp.training import list_constants
 from ase_continuousp.training.formula_ranking import (
+    crystals_with_energies,
     kept_lists_of,
     left_out_lists_of,
+    lowest_crystals,
     stable_crystals,
     train_formula_ranker,
     unseen_lists_of,
@@ -92,13 +94,26 @@ def with_ranker(material, tmp_path):
     return folder
 
 
-def test_only_stable_crystals_are_learned_from(material):
-    crystals = stable_crystals(material / "salts.csv")
-    assert len(crystals) == len(SALTS)
+def test_crystals_on_the_hull_and_the_lowest_of_others_are_learned_from(material):
+    known = crystals_with_energies(material / "salts.csv")
+    crystals = stable_crystals(*known)
     expected = from_atoms([salt(formula) for formula in SALTS])
     np.testing.assert_allclose(np.sort(crystals.volumes), np.sort(expected.volumes), rtol=1e-5)
+    assert len(lowest_crystals(*known)) == 0
+    both = [material / "salts.csv", material / "unstable.csv"]
+    crystals = crystals_with_energies(both)[0]
+    assert len(crystals) == 2 * 3 * len(SALTS)
+    energies = np.where(crystals.volumes < np.median(crystals.volumes), 0.03, 0.06)
+    lowest = lowest_crystals(crystals, energies)
+    assert len(lowest) == len(SALTS)  # one of each composition
+    assert lowest.volumes.max() < np.median(crystals.volumes)
+    unknown = lowest_crystals(crystals, np.full(len(crystals), np.nan))
+    assert len(unknown) == len(SALTS)
+
+
+def test_without_crystals_on_the_hull_there_is_nothing_to_learn(material):
     with pytest.raises(ValueError, match="must hold crystals with an e_above_hull of 0"):
-        stable_crystals(material / "unstable.csv")
+        train_formula_ranker(material / "model", material / "unstable.csv")
 
 
 def test_lists_are_those_of_an_unknown_formula(material):

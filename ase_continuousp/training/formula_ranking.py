@@ -1,10 +1,11 @@
 """Training a ranker for searches from a formula: which of its prototypes is the stable crystal.
 
 Of a formula the stable crystal is meant (:mod:`ase_continuousp.starts.stability`), and prototypes
-of all cell sizes are asked for at once. So the lists are of training crystals on the convex hull.
-Who asks may mean a crystal that the library knows, one of an unknown composition, or an unknown
-one of a composition of which it knows others, and the energies of these tell much. Lists of the
-three kinds are in the proportions of a formula whose crystal is known as often as not.
+of all cell sizes are asked for at once. So the lists are of training crystals on the convex hull,
+and of the lowest of compositions that have none on it. Who asks may mean a crystal that the library
+knows, one of an unknown composition, or an unknown one of a composition of which it knows others,
+and the energies of these tell much. Lists of these kinds are in the proportions of a formula whose
+crystal is known as often as not.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ FORMULA_CONFIG = RankerConfig(n_prototypes=15, epochs=20)
 
 _ON_HULL = 1e-6  # eV/atom
 
+Floats = NDArray[np.float64]
+
 
 def train_formula_ranker(
     model: str | os.PathLike[str],
@@ -56,9 +59,11 @@ def train_formula_ranker(
 
     The model needs a prototype library and a judge. Finding the lists takes a sixth of a second
     each; they are kept in the folder ``ranking`` of the model, and the next call goes on from there
-    to the same result. Of `config.n_lists` crystals there are lists as if their compositions were
-    unknown, of a quarter of these two more: with the library as it is, and, where it knows others
-    of the composition, with the very crystal left out.
+    to the same result. Of `config.n_lists` crystals on the hull there are lists as if their
+    compositions were unknown, of a quarter of these two more: with the library as it is, and, where
+    it knows others of the composition, with the very crystal left out. With the library as it is
+    there are also lists of a fifth as many crystals that are the lowest of their compositions and
+    above the hull.
 
     Parameters
     ----------
@@ -91,15 +96,18 @@ def train_formula_ranker(
     """
     trained = load_model(model)
     trained.require_own_folder()
-    crystals = stable_crystals(data, processes=processes)
+    known = crystals_with_energies(data, processes=processes)
+    kinds = {"stable": stable_crystals(*known), "lowest": lowest_crystals(*known)}
+    if len(kinds["stable"]) == 0:
+        raise ValueError("data must hold crystals with an e_above_hull of 0: none has")
     folder = trained.path / "ranking"
     folder.mkdir(exist_ok=True)
-    n_lists = min(config.n_lists, len(crystals))
+    n_lists = min(config.n_lists, len(kinds["stable"]))
     with worker_processes(processes) as pool:
         parts = [
             ranking_lists(
                 trained,
-                crystals,
+                kinds[kind],
                 folder,
                 make,
                 n_lists=math.ceil(share * n_lists),
@@ -108,7 +116,8 @@ def train_formula_ranker(
                 pool=pool,
                 progress=progress,
             )
-            for make, share in _PARTS
+            for make, kind, share in _PARTS
+            if len(kinds[kind])
         ]
     lists = RankingLists.concatenate(parts)
     check_lists(lists)
@@ -117,10 +126,10 @@ def train_formula_ranker(
     return target
 
 
-def stable_crystals(
+def crystals_with_energies(
     data: Sequence[str | os.PathLike[str]] | str | os.PathLike[str], *, processes: int = 1
-) -> Crystals:
-    """Return the crystals of some files that lie on the convex hull.
+) -> tuple[Crystals, Floats]:
+    """Return the crystals of some files and their energies above the convex hull [eV/atom].
 
     Parameters
     ----------
@@ -128,31 +137,82 @@ def stable_crystals(
     processes : int
         Worker processes that parse CIFs.
 
+    Returns
+    -------
+    Crystals and (n_crystals,) array
+        The energy is NaN where it is not known.
+
     Raises
     ------
     FileNotFoundError
         If there is no such file.
-    ValueError
-        If there is none.
 
     Examples
     --------
-    >>> stable_crystals("nowhere.csv")
+    >>> crystals_with_energies("nowhere.csv")
     Traceback (most recent call last):
     FileNotFoundError: data file not found: nowhere.csv
     """
     paths = [data] if isinstance(data, str | os.PathLike) else list(data)
     stores = [open_crystals(path, processes=processes) for path in paths]
     report_bad_rows(stores, None)
-    parts = []
-    for path, store in zip(paths, stores, strict=True):
-        crystals = store.all()
-        above = hull_energies(path, crystals, store.rows)
-        parts.append(crystals.select(np.flatnonzero(above <= _ON_HULL)))
-    made = Crystals.concatenate(parts)
-    if len(made) == 0:
-        raise ValueError("data must hold crystals with an e_above_hull of 0: none has")
-    return made
+    parts = [store.all() for store in stores]
+    above = [
+        hull_energies(path, part, store.rows)
+        for path, part, store in zip(paths, parts, stores, strict=True)
+    ]
+    return Crystals.concatenate(parts), np.concatenate(above)
+
+
+def stable_crystals(crystals: Crystals, above: Floats) -> Crystals:
+    """Return the crystals that lie on the convex hull.
+
+    Parameters
+    ----------
+    crystals : Crystals
+    above : (n_crystals,) array [eV/atom]
+        Energies above the hull, NaN where unknown.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase_continuousp import io
+    >>> salts = io.from_atoms([bulk("NaCl", "rocksalt", a=5.6), bulk("CaO", "rocksalt", a=4.8)])
+    >>> stable_crystals(salts, np.array([0.02, 0.0])).numbers.tolist()
+    [20, 8]
+    """
+    return crystals.select(np.flatnonzero(above <= _ON_HULL))
+
+
+def lowest_crystals(crystals: Crystals, above: Floats) -> Crystals:
+    """Return the lowest crystal of each composition that has none on the convex hull.
+
+    Of compositions whose energies are not known it is the first.
+
+    Parameters
+    ----------
+    crystals : Crystals
+    above : (n_crystals,) array [eV/atom]
+        Energies above the hull, NaN where unknown.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase_continuousp import io
+    >>> salts = io.from_atoms([bulk("NaCl", "rocksalt", a=5.6), bulk("CaO", "rocksalt", a=4.8)])
+    >>> lowest_crystals(salts, np.array([0.02, 0.0])).numbers.tolist()
+    [11, 17]
+    """
+    lowest: dict[tuple[tuple[int, int], ...], int] = {}
+    energies = np.where(np.isnan(above), np.inf, above)
+    for row, numbers in enumerate(np.split(crystals.numbers, crystals.offsets[1:-1])):
+        elements, counts = np.unique(numbers, return_counts=True)
+        counts //= np.gcd.reduce(counts)
+        key = tuple(zip(elements.tolist(), counts.tolist(), strict=True))
+        if key not in lowest or energies[row] < energies[lowest[key]]:
+            lowest[key] = row
+    rows = [row for row in lowest.values() if energies[row] > _ON_HULL]
+    return crystals.select(np.array(rows, dtype=np.int64))
 
 
 def unseen_lists_of(model: str, crystals: Crystals, n: int) -> RankingLists:
@@ -214,9 +274,10 @@ def _asked(truth: Crystals) -> tuple[NDArray[np.int64], list[int]]:
     return unit, choose_units(unit)
 
 
-# How lists are made, and of how many of the crystals.
-_PARTS: tuple[tuple[ListMaker, float], ...] = (
-    (unseen_lists_of, 1.0),
-    (kept_lists_of, 0.25),
-    (left_out_lists_of, 0.25),
+# How lists are made, of which crystals, and of how many in proportion to those on the hull.
+_PARTS: tuple[tuple[ListMaker, str, float], ...] = (
+    (unseen_lists_of, "stable", 1.0),
+    (kept_lists_of, "stable", 0.25),
+    (left_out_lists_of, "stable", 0.25),
+    (kept_lists_of, "lowest", 0.2),
 )

@@ -38,7 +38,7 @@ from ase_continuousp.search.refine import anneal_settings
 from ase_continuousp.search.sources import Sources, read_priors, sources_of_model
 from ase_continuousp.starts import StartCrystal
 from ase_continuousp.starts.priors import Priors
-from ase_continuousp.training.formula_ranking import stable_crystals
+from ase_continuousp.training.formula_ranking import crystals_with_energies, stable_crystals
 from ase_continuousp.training.good_rows import good_crystals
 
 
@@ -100,8 +100,10 @@ def fit_constants(
     file = FORMULA_RANKER if formula else RANKER
     if not (trained.path / file).is_file():
         raise ValueError(f"model must have a ranker: {trained.path} has no {file}")
-    read = stable_crystals if formula else good_crystals
-    crystals = read(data, processes=processes)
+    if formula:
+        crystals = stable_crystals(*crystals_with_energies(data, processes=processes))
+    else:
+        crystals = good_crystals(data, processes=processes)
     rows = np.random.default_rng(seed).permutation(len(crystals))[:n_searches]
     search = partial(_search, model_key(trained), formula, n_samples, seed)
     truths = [crystals.select([row]) for row in rows]
