@@ -208,6 +208,11 @@ def test_constants_need_a_ranker_of_their_kind(with_ranker, material):
         fit_constants(with_ranker, material / "salts.csv")
 
 
+def test_searches_need_crystals_on_the_hull(with_ranker, material):
+    with pytest.raises(ValueError, match="must hold crystals with an e_above_hull of 0"):
+        fit_constants(with_ranker, material / "unstable.csv", formula=True)
+
+
 def test_fitted_constants_are_those_that_answers_were_drawn_with():
     rng = np.random.default_rng(0)
     a, b, c, sharpness = -1.0, 0.7, -0.5, 1.3

@@ -4,8 +4,8 @@ Of a formula the stable crystal is meant (:mod:`ase_continuousp.starts.stability
 of all cell sizes are asked for at once. So the lists are of training crystals on the convex hull,
 and of the lowest of compositions that have none on it. Who asks may mean a crystal that the library
 knows, one of an unknown composition, or an unknown one of a composition of which it knows others,
-and the energies of these tell much. Lists of these kinds are in the proportions of a formula whose
-crystal is known as often as not.
+and the energies of these tell much. Lists of known compositions are about in the proportions in
+which such formulas occur.
 """
 
 from __future__ import annotations

@@ -85,7 +85,8 @@ def fit_constants(
     Raises
     ------
     ValueError
-        If the model is one of the package or has no such ranker, or no search finds a prototype.
+        If the model is one of the package or has no such ranker, no crystal of the data is said to
+        lie on the convex hull though a formula is asked for, or no search finds a prototype.
 
     Examples
     --------
@@ -104,10 +105,12 @@ def fit_constants(
         crystals = stable_crystals(*crystals_with_energies(data, processes=processes))
     else:
         crystals = good_crystals(data, processes=processes)
+    if len(crystals) == 0:
+        raise ValueError("data must hold crystals with an e_above_hull of 0: none has")
     rows = np.random.default_rng(seed).permutation(len(crystals))[:n_searches]
-    search = partial(_search, model_key(trained), formula, n_samples, seed)
     truths = [crystals.select([row]) for row in rows]
     journal = _journal(trained, file, truths, (n_samples, seed))
+    search = partial(_search, model_key(trained), journal.stem, formula, n_samples, seed)
     with worker_processes(processes) as pool:
         found = _answers(search, truths, journal, pool, progress)
     constants, loss = fit_list_constants(found)
@@ -188,10 +191,10 @@ def _read(journal: Path) -> list[Answered | None]:
 
 
 def _search(
-    model: str, formula: bool, n_samples: int, seed: int, truth: Crystals
+    model: str, version: str, formula: bool, n_samples: int, seed: int, truth: Crystals
 ) -> Answered | None:
     """Search one composition; None if no prototype is found."""
-    trained, priors, sources, ranking = _prepared(model, formula)
+    trained, priors, sources, ranking = _prepared(model, version, formula)
     rng = np.random.default_rng(seed)
     if formula:
         starts = _from_formula(sources, priors, truth, n_samples, rng)
@@ -234,7 +237,10 @@ def _from_formula(
 
 
 @lru_cache(maxsize=2)
-def _prepared(model: str, formula: bool) -> tuple[TrainedModel, Priors, Sources, ListRanking]:
+def _prepared(
+    model: str, version: str, formula: bool
+) -> tuple[TrainedModel, Priors, Sources, ListRanking]:
+    del version  # of the files: what is cached is of these
     trained = load_model(Path(model))
     priors = read_priors(trained.path)
     sources = sources_of_model(trained.path, "mixed", priors=priors)
