@@ -14,7 +14,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from ase_continuousp import predict
 from ase_continuousp.cli import main as command_line
 from ase_continuousp.evaluation.match import rms_distance
-from ase_continuousp.io import from_atoms
+from ase_continuousp.io import from_atoms, write_atoms
 from ase_continuousp.model.checkpoint import load_model
 from ase_continuousp.model.continuous import ContinuousEnergy
 from ase_continuousp.model.judge import JUDGE, Judge
@@ -26,6 +26,7 @@ from ase_continuousp.search.list_ranking import (
     Listed,
     ranking_for_formula,
 )
+from ase_continuousp.search.rank import CalibratedRanking
 from ase_continuousp.search.refine import anneal_settings
 from ase_continuousp.search.sources import read_priors
 from ase_continuousp.starts.building import build_library
@@ -111,9 +112,16 @@ def test_crystals_on_the_hull_and_the_lowest_of_others_are_learned_from(material
     assert len(unknown) == len(SALTS)
 
 
-def test_without_crystals_on_the_hull_there_is_nothing_to_learn(material):
+def test_what_data_lack_is_named(material, tmp_path):
     with pytest.raises(ValueError, match="must hold crystals with an e_above_hull of 0"):
         train_formula_ranker(material / "model", material / "unstable.csv")
+    write_atoms(tmp_path / "salts.extxyz", [salt("NaCl")])
+    with pytest.raises(ValueError, match=r"column 'e_above_hull': .*salts\.extxyz has none"):
+        crystals_with_energies(tmp_path / "salts.extxyz")
+    text = (material / "salts.csv").read_text().replace("0.05", "low", 1)
+    (tmp_path / "words.csv").write_text(text)
+    with pytest.raises(ValueError, match=r"column 'e_above_hull' must hold numbers.*row 6 .*'low'"):
+        crystals_with_energies(tmp_path / "words.csv")
 
 
 def test_lists_are_those_of_an_unknown_formula(material):
@@ -150,6 +158,7 @@ def test_training_writes_a_ranker_and_goes_on_from_its_lists(material, monkeypat
     again = ListRanker.load(train_formula_ranker(model, [material / "salts.csv"], CONFIG))
     weights = first.network.state_dict()
     assert all(torch.equal(v, weights[k]) for k, v in again.network.state_dict().items())
+    assert load_model(model).card["formula ranker"] == {"lists": 10}  # 6 unknown, 2 + 2
     (model / FORMULA_RANKER).unlink()
 
 
@@ -170,6 +179,12 @@ def test_the_command_trains_it(material, monkeypatch, capsys):
     code, told = call("--fresh", data)
     assert code != 0
     assert "--fresh is not for --formula" in told.err
+    # What is wrong with the searches is told before anything is trained.
+    for wrong, message in (("--searches", "0"), ("--val", "nowhere.csv")):
+        code, told = call(wrong, message)
+        assert code != 0
+        assert message in told.err
+        assert not (model / FORMULA_RANKER).exists()
 
 
 @pytest.mark.parametrize("formula", [True, False])
@@ -204,7 +219,7 @@ def test_interrupted_searches_go_on_to_the_same_constants(
 
 
 def test_constants_need_a_ranker_of_their_kind(with_ranker, material):
-    with pytest.raises(ValueError, match=r"must have a ranker: .* has no ranker\.safetensors"):
+    with pytest.raises(ValueError, match=r"a ranker and a judge: .* has no ranker\.safetensors"):
         fit_constants(with_ranker, material / "salts.csv")
 
 
@@ -263,8 +278,14 @@ def test_known_crystals_are_learned_from_as_known_and_as_left_out(material):
     assert len(kept_lists_of(model, alone, 4)) == 1
 
 
+def test_without_a_judge_there_is_no_ranking_by_it(with_ranker):
+    (with_ranker / JUDGE).unlink()
+    assert isinstance(ranking_for_formula(load_model(with_ranker)), CalibratedRanking)
+
+
 def test_a_wrong_card_is_named(with_ranker, tmp_path):
     folder = save_tiny_model(tmp_path / "wrong", ranking={"formula list": {"colour": 1}})
-    (folder / FORMULA_RANKER).write_bytes((with_ranker / FORMULA_RANKER).read_bytes())
+    for name in (FORMULA_RANKER, JUDGE):
+        (folder / name).write_bytes((with_ranker / name).read_bytes())
     with pytest.raises(ValueError, match="card of the model is wrong"):
         ranking_for_formula(load_model(folder))

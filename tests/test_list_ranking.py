@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from ase_continuousp.crystals import Crystals
 from ase_continuousp.model.checkpoint import load_model
+from ase_continuousp.model.judge import JUDGE
 from ase_continuousp.model.list_ranker import RANKER, ListNetwork, ListRanker
 from ase_continuousp.search.facts import FACTS, facts
 from ase_continuousp.search.list_ranking import ListRanking, ranking_for_atoms
@@ -221,11 +222,14 @@ def test_a_model_with_a_ranker_is_ranked_by_it(tmp_path):
     constants = {"generated": [-1.0, 0.4], "nothing": -0.2, "sharpness": 1.1}
     folder = save_tiny_model(tmp_path / "listed", ranking={"list": constants})
     random_ranker().save(folder / RANKER)
+    assert isinstance(ranking_for_atoms(load_model(folder)), CalibratedRanking)  # no judge
+    (folder / JUDGE).touch()
     made = ranking_for_atoms(load_model(folder))
     assert isinstance(made, ListRanking)
     assert (made.generated, made.nothing, made.sharpness) == ((-1.0, 0.4), -0.2, 1.1)
     folder = save_tiny_model(tmp_path / "wrong", ranking={"list": {"colour": 1}})
     random_ranker().save(folder / RANKER)
+    (folder / JUDGE).touch()
     with pytest.raises(ValueError, match="card of the model is wrong"):
         ranking_for_atoms(load_model(folder))
 

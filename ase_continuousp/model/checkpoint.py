@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from ase.data import chemical_symbols
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from ase_continuousp import pretrained
 from ase_continuousp.io.replacing import replacing
@@ -23,6 +23,7 @@ from ase_continuousp.model.continuous import MAX_NUMBER, ContinuousEnergy
 from ase_continuousp.model.derivatives import ModelEnergy
 from ase_continuousp.model.fitting_sizes import require_fit
 from ase_continuousp.model.paper import PaperEnergy
+from ase_continuousp.model.stored import write_tensors
 
 WEIGHTS = "model.safetensors"
 CARD = "card.json"
@@ -204,8 +205,8 @@ def save_model(
     """
     path.mkdir(parents=True, exist_ok=True)
     full = {"format": FORMAT, "kind": network.kind, "hyperparameters": network.hyperparameters}
-    with replacing(path / WEIGHTS) as draft:
-        save_file({k: v.detach().float().contiguous() for k, v in tensors.items()}, draft)
+    weights = {k: v.detach().float().contiguous() for k, v in tensors.items()}
+    write_tensors(path / WEIGHTS, weights)
     write_card(path, full | card)
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from ase_continuousp.io.replacing import replacing
 from ase_continuousp.model.continuous import MAX_NUMBER
+from ase_continuousp.model.stored import write_tensors
 
 Floats = NDArray[np.float64]
 
@@ -62,8 +62,7 @@ class FormationEnergy:
             "pairs": np.stack([first, second], axis=1).astype(np.uint8),
             "couplings": self.couplings[first, second].astype(np.float32),
         }
-        with replacing(folder / FORMATION) as draft:
-            save_file({k: torch.from_numpy(v) for k, v in tensors.items()}, draft)
+        write_tensors(folder / FORMATION, {k: torch.from_numpy(v) for k, v in tensors.items()})
 
     @classmethod
     def load(cls, folder: Path) -> FormationEnergy:

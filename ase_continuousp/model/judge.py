@@ -8,15 +8,13 @@ import os
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ase_continuousp.crystals import Crystals
-from ase_continuousp.io.replacing import replacing
 from ase_continuousp.model.continuous import ContinuousEnergy, crystal_means
 from ase_continuousp.model.packing import packed, unpacked
 from ase_continuousp.model.pairs import Graph
-from ase_continuousp.model.stored import read_tensors, refusing
+from ase_continuousp.model.stored import read_tensors, refusing, write_tensors
 from ase_continuousp.neighborlist import search
 
 Floats = NDArray[np.float64]
@@ -70,8 +68,7 @@ class Judge:
             "hyperparameters": json.dumps(self.network.hyperparameters),
             "trained_on": trained_on,
         }
-        with replacing(path) as draft:
-            save_file(tensors, draft, metadata=about)
+        write_tensors(path, tensors, about)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> Judge:

@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ase_continuousp.io.replacing import replacing
-from ase_continuousp.model.stored import read_tensors, refusing
+from ase_continuousp.model.stored import read_tensors, refusing, write_tensors
 
 Floats = NDArray[np.float64]
 
@@ -145,8 +143,7 @@ class ListRanker:
             "hyperparameters": json.dumps(self.network.hyperparameters),
             "trained_on": trained_on,
         }
-        with replacing(path) as draft:
-            save_file(tensors, draft, metadata=about)
+        write_tensors(path, tensors, about)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ListRanker:

@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 
 from ase_continuousp.crystals import Crystals
-from ase_continuousp.io.replacing import replacing
 from ase_continuousp.model.checkpoint import TrainedModel
 from ase_continuousp.model.continuous import ContinuousEnergy
 from ase_continuousp.model.derivatives import ModelEnergy
 from ase_continuousp.model.low_rank import LowRankChange
-from ase_continuousp.model.stored import read_tensors
+from ase_continuousp.model.stored import read_tensors, write_tensors
 
 POLISH = "polish.safetensors"
 _FORMAT = "ase_continuousp-polish-1"
@@ -153,5 +151,4 @@ def save_polish(
         "kinds": kinds,
         "trained_on": trained_on,
     }
-    with replacing(path) as draft:
-        save_file(change.tensors(), draft, metadata=about)
+    write_tensors(path, change.tensors(), about)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ase_continuousp.model.checkpoint import TrainedModel
+from ase_continuousp.model.judge import JUDGE
 from ase_continuousp.model.list_ranker import FORMULA_RANKER, RANKER, ListRanker
 from ase_continuousp.search.evidence import witnesses
 from ase_continuousp.search.facts import FACTS, facts
@@ -72,7 +73,8 @@ class ListRanking:
 
     Examples
     --------
-    >>> from ase_continuousp.model.list_ranker import ListNetwork
+    >>> from ase_continuousp.model.judge import JUDGE
+    from ase_continuousp.model.list_ranker import ListNetwork
     >>> from ase_continuousp.search.rank import EnergyRanking
     >>> ListRanking(ListRanker(ListNetwork(FACTS)), otherwise=EnergyRanking())([])
     []
@@ -182,7 +184,7 @@ def ranking_for_formula(model: TrainedModel) -> Ranking:
 
 
 def listed_ranking(model: TrainedModel, file: str) -> ListRanking | None:
-    """Return the ranking by one of the rankers of a model, None if it has no such file.
+    """Return the ranking by one of the rankers of a model, None if it has no such file or no judge.
 
     Parameters
     ----------
@@ -202,7 +204,7 @@ def listed_ranking(model: TrainedModel, file: str) -> ListRanking | None:
     True
     """
     path = model.path / file
-    if not path.is_file():
+    if not path.is_file() or not (model.path / JUDGE).is_file():
         return None
     constants: Mapping[str, Any] = model.card.get("ranking", {}).get(CARD_KEYS[file], {})
     plain = ranking_of_model(model.card)

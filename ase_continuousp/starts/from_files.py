@@ -113,6 +113,11 @@ def hull_energies(
     Returns
     -------
     (n_crystals,) array [eV/atom]
+
+    Raises
+    ------
+    ValueError
+        If an energy is neither blank nor a number.
     """
     unknown = np.full(len(crystals), np.nan)
     if not Path(path).name.removesuffix(".gz").endswith(".csv"):
@@ -120,8 +125,8 @@ def hull_energies(
     table = read_columns(path, [_HULL, _FORMATION])
     if _HULL not in table:
         return unknown
-    above = np.array([_number(text) for text in table[_HULL]])
-    formation = np.array([_number(text) for text in table.get(_FORMATION, [""] * len(above))])
+    above = _numbers(path, _HULL, table[_HULL])
+    formation = _numbers(path, _FORMATION, table.get(_FORMATION, [""] * len(above)))
     if rows is not None:
         above, formation = above[rows], formation[rows]
     numbers = np.split(crystals.numbers, crystals.offsets[1:-1])
@@ -129,5 +134,15 @@ def hull_energies(
     return np.where(is_element, np.fmax(above, formation), above)
 
 
-def _number(text: str) -> float:
-    return float(text) if text.strip() else float("nan")
+def _numbers(path: str | os.PathLike[str], column: str, texts: Sequence[str]) -> Floats:
+    made = np.full(len(texts), np.nan)
+    for row, text in enumerate(texts):
+        if text.strip():
+            try:
+                made[row] = float(text)
+            except ValueError:
+                raise ValueError(
+                    f"column {column!r} must hold numbers or be blank, row {row} of "
+                    f"{os.fspath(path)} does not: {text!r}"
+                ) from None
+    return made

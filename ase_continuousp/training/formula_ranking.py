@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ase_continuousp.crystals import Crystals
-from ase_continuousp.model.checkpoint import load_model
+from ase_continuousp.model.checkpoint import load_model, write_card
 from ase_continuousp.model.list_ranker import FORMULA_RANKER
 from ase_continuousp.search.composition import choose_units, formula_unit
 from ase_continuousp.search.evidence import SAME
@@ -98,8 +98,6 @@ def train_formula_ranker(
     trained.require_own_folder()
     known = crystals_with_energies(data, processes=processes)
     kinds = {"stable": stable_crystals(*known), "lowest": lowest_crystals(*known)}
-    if len(kinds["stable"]) == 0:
-        raise ValueError("data must hold crystals with an e_above_hull of 0: none has")
     folder = trained.path / "ranking"
     folder.mkdir(exist_ok=True)
     n_lists = min(config.n_lists, len(kinds["stable"]))
@@ -123,6 +121,7 @@ def train_formula_ranker(
     check_lists(lists)
     target = trained.path / FORMULA_RANKER
     fit_ranker(lists, config, progress=progress).save(target, trained_on=f"{len(lists)} lists")
+    write_card(trained.path, trained.card | {"formula ranker": {"lists": len(lists)}})
     return target
 
 
@@ -146,6 +145,8 @@ def crystals_with_energies(
     ------
     FileNotFoundError
         If there is no such file.
+    ValueError
+        If a file gives no energies.
 
     Examples
     --------
@@ -161,6 +162,12 @@ def crystals_with_energies(
         hull_energies(path, part, store.rows)
         for path, part, store in zip(paths, parts, stores, strict=True)
     ]
+    for path, energies in zip(paths, above, strict=True):
+        if np.isnan(energies).all():
+            raise ValueError(
+                "data must be CSV files with energies above the hull in a column 'e_above_hull': "
+                f"{os.fspath(path)} has none"
+            )
     return Crystals.concatenate(parts), np.concatenate(above)
 
 
@@ -173,6 +180,11 @@ def stable_crystals(crystals: Crystals, above: Floats) -> Crystals:
     above : (n_crystals,) array [eV/atom]
         Energies above the hull, NaN where unknown.
 
+    Raises
+    ------
+    ValueError
+        If there is none.
+
     Examples
     --------
     >>> from ase.build import bulk
@@ -181,7 +193,10 @@ def stable_crystals(crystals: Crystals, above: Floats) -> Crystals:
     >>> stable_crystals(salts, np.array([0.02, 0.0])).numbers.tolist()
     [20, 8]
     """
-    return crystals.select(np.flatnonzero(above <= _ON_HULL))
+    rows = np.flatnonzero(above <= _ON_HULL)
+    if len(rows) == 0:
+        raise ValueError("data must hold crystals with an e_above_hull of 0: none has")
+    return crystals.select(rows)
 
 
 def lowest_crystals(crystals: Crystals, above: Floats) -> Crystals:

@@ -25,6 +25,7 @@ from ase_continuousp.model.checkpoint import (
     load_model,
     write_card,
 )
+from ase_continuousp.model.judge import JUDGE
 from ase_continuousp.model.list_ranker import FORMULA_RANKER, RANKER
 from ase_continuousp.search.composition import choose_units, formula_unit, unit_frequencies
 from ase_continuousp.search.dedupe import equivalence_classes
@@ -85,8 +86,9 @@ def fit_constants(
     Raises
     ------
     ValueError
-        If the model is one of the package or has no such ranker, no crystal of the data is said to
-        lie on the convex hull though a formula is asked for, or no search finds a prototype.
+        If the model is one of the package or has no such ranker or no judge, no crystal of the
+        data is said to lie on the convex hull though `formula` is true, or no search finds a
+        prototype.
 
     Examples
     --------
@@ -99,14 +101,10 @@ def fit_constants(
     trained = load_model(model)
     trained.require_own_folder()
     file = FORMULA_RANKER if formula else RANKER
-    if not (trained.path / file).is_file():
-        raise ValueError(f"model must have a ranker: {trained.path} has no {file}")
-    if formula:
-        crystals = stable_crystals(*crystals_with_energies(data, processes=processes))
-    else:
-        crystals = good_crystals(data, processes=processes)
-    if len(crystals) == 0:
-        raise ValueError("data must hold crystals with an e_above_hull of 0: none has")
+    for name in (file, JUDGE):
+        if not (trained.path / name).is_file():
+            raise ValueError(f"model must have a ranker and a judge: {trained.path} has no {name}")
+    crystals = to_be_searched(data, formula=formula, processes=processes)
     rows = np.random.default_rng(seed).permutation(len(crystals))[:n_searches]
     truths = [crystals.select([row]) for row in rows]
     journal = _journal(trained, file, truths, (n_samples, seed))
@@ -121,6 +119,35 @@ def fit_constants(
     return constants
 
 
+def to_be_searched(
+    data: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
+    *,
+    formula: bool,
+    processes: int = 1,
+) -> Crystals:
+    """Return the crystals that :func:`fit_constants` draws from; callers ask before long work.
+
+    Parameters
+    ----------
+    data, formula, processes
+        As of :func:`fit_constants`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As :func:`fit_constants` does for its data.
+
+    Examples
+    --------
+    >>> to_be_searched("nowhere.csv", formula=True)
+    Traceback (most recent call last):
+    FileNotFoundError: data file not found: nowhere.csv
+    """
+    if formula:
+        return stable_crystals(*crystals_with_energies(data, processes=processes))
+    return good_crystals(data, processes=processes)
+
+
 def _journal(
     trained: TrainedModel, file: str, truths: Sequence[Crystals], settings: tuple[int, int]
 ) -> Path:
@@ -129,7 +156,7 @@ def _journal(
     folder.mkdir(exist_ok=True)
     hashes = file_hashes(trained.path)
     hashes.pop(CARD)
-    card = {key: value for key, value in trained.card.items() if key != "ranking"}  # written below
+    card = {key: value for key, value in trained.card.items() if key != "ranking"}  # written later
     about = [sorted(hashes.items()), sorted(card.items()), file, *settings]
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for truth in truths:

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ase_continuousp.arguments import check_count
-from ase_continuousp.model.checkpoint import load_model
+from ase_continuousp.arguments import check_count, check_seed
+from ase_continuousp.model.checkpoint import load_model, write_card
 from ase_continuousp.model.list_ranker import RANKER, ListNetwork, ListRanker
 from ase_continuousp.search.executors import processes as worker_processes
 from ase_continuousp.search.facts import FACTS
@@ -78,6 +78,7 @@ class RankerConfig:
     def __post_init__(self) -> None:
         for name in ("n_lists", "n_prototypes", "channels", "epochs", "batch_size"):
             check_count(name, getattr(self, name))
+        check_seed(self.seed)
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive: {self.learning_rate}")
         for name in ("dropout", "ema", "cut"):
@@ -158,6 +159,7 @@ def train_ranker(
     check_lists(lists)
     target = trained.path / RANKER
     fit_ranker(lists, config, progress=progress).save(target, trained_on=f"{len(lists)} lists")
+    write_card(trained.path, trained.card | {"ranker": {"lists": len(lists)}})
     return target
 
 

@@ -253,7 +253,8 @@ def ranking_lists(
             some = crystals.select(rows)
             task = partial(_make, path, make, model_key(trained), some, n_prototypes)
             waiting.append(task if pool is None else pool.submit(task).result)
-    for wait in tqdm(waiting, disable=not progress, desc="lists", unit="file"):
+    bar = make.__name__.removesuffix("_of").replace("_", " ")
+    for wait in tqdm(waiting, disable=not progress or not waiting, desc=bar, unit="file"):
         wait()
     return RankingLists.concatenate([RankingLists.load(path) for path in paths])
 

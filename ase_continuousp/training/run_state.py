@@ -11,10 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from ase_continuousp.io.replacing import replacing
+from ase_continuousp.model.stored import write_tensors
 
 Blend = Callable[[Tensor, Tensor, float], Any]
 
@@ -94,8 +94,7 @@ class RunState:
             "config": config,
         }
         contiguous = {k: v.contiguous() for k, v in tensors.items()}
-        with replacing(state_path(folder)) as draft:
-            save_file(contiguous, draft, metadata={"record": json.dumps(record)})
+        write_tensors(state_path(folder), contiguous, {"record": json.dumps(record)})
 
     def load(self, folder: Path, config: dict[str, Any]) -> None:
         """Go back to a written state.
