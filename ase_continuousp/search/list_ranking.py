@@ -73,8 +73,7 @@ class ListRanking:
 
     Examples
     --------
-    >>> from ase_continuousp.model.judge import JUDGE
-    from ase_continuousp.model.list_ranker import ListNetwork
+    >>> from ase_continuousp.model.list_ranker import ListNetwork
     >>> from ase_continuousp.search.rank import EnergyRanking
     >>> ListRanking(ListRanker(ListNetwork(FACTS)), otherwise=EnergyRanking())([])
     []
