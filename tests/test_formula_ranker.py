@@ -18,7 +18,7 @@ from ase_continuousp.io import from_atoms, write_atoms
 from ase_continuousp.model.checkpoint import load_model
 from ase_continuousp.model.continuous import ContinuousEnergy
 from ase_continuousp.model.judge import JUDGE, Judge
-from ase_continuousp.model.list_ranker import FORMULA_RANKER, RANKER, ListNetwork, ListRanker
+from ase_continuousp.model.list_ranker import FORMULA_RANKER, RANKER, ListRanker
 from ase_continuousp.search.facts import FACTS, facts
 from ase_continuousp.search.jobs import Job, model_key, run_job
 from ase_continuousp.search.list_calibration import fit_list_constants
@@ -43,7 +43,7 @@ from ase_continuousp.training.formula_ranking import (
 )
 from ase_continuousp.training.list_constants import fit_constants
 from ase_continuousp.training.ranking import RankerConfig
-from tests.tiny_model import save_tiny_model
+from tests.tiny_model import random_ranker, save_tiny_model
 
 KINDS = {"rocksalt": 5.5, "cesiumchloride": 3.4, "zincblende": 5.9}
 SALTS = ["LiF", "LiCl", "NaF", "NaCl", "KF", "KCl"]
@@ -73,15 +73,6 @@ def material(tmp_path_factory):
                     structure = AseAtomsAdaptor.get_structure(salt(formula, kind))
                     writer.writerow([structure.to(fmt="cif"), energy.get(kind, "0.05")])
     return folder
-
-
-def random_ranker(seed=0):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = ListNetwork(FACTS, channels=8)
-        for p in network.parameters():
-            torch.nn.init.normal_(p, std=0.3)
-    return ListRanker(network)
 
 
 @pytest.fixture
@@ -216,6 +207,19 @@ def test_interrupted_searches_go_on_to_the_same_constants(
     assert load_model(with_ranker).card["ranking"][key] == gone_on
     journal.unlink()
     assert fit_constants(with_ranker, data, **few) == gone_on
+
+
+def test_the_same_training_goes_on_with_the_same_searches(material):
+    model, data = material / "model", material / "salts.csv"
+    written = []
+    for _ in range(2):
+        train_formula_ranker(model, data, CONFIG)
+        fit_constants(model, data, formula=True, n_searches=2, n_samples=3)
+        written.append((model / FORMULA_RANKER).read_bytes() + (model / "card.json").read_bytes())
+        [journal] = (model / "ranking").glob("searches-*.jsonl")
+        assert len(journal.read_text().splitlines()) == 2
+    assert written[0] == written[1]
+    (model / FORMULA_RANKER).unlink()
 
 
 def test_constants_need_a_ranker_of_their_kind(with_ranker, material):

@@ -23,7 +23,7 @@ from ase_continuousp.starts import StartCrystal
 from ase_continuousp.starts.origin import Origin
 from ase_continuousp.training.ranking import RankerConfig, fit_ranker, list_losses
 from ase_continuousp.training.ranking_lists import RankingLists
-from tests.tiny_model import save_tiny_model
+from tests.tiny_model import random_ranker, save_tiny_model
 
 CUBE = Crystals.single([[0, 0, 0]], 3.0 * np.eye(3), [84])
 ORIGIN = Origin(
@@ -45,15 +45,6 @@ def found(distance=None, energy=-1.0, log_odds=None, parent=None, **origin):
         CUBE, energy, forces, 0.5 * np.eye(3), True, start, np.zeros(1),
         log_odds=log_odds, parent=parent,
     )  # fmt: skip
-
-
-def random_ranker(seed=0):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = ListNetwork(FACTS, channels=8)
-        for p in network.parameters():
-            torch.nn.init.normal_(p, std=0.3)
-    return ListRanker(network)
 
 
 def test_facts_are_what_search_and_library_say():

@@ -11,6 +11,8 @@ from ase.build import bulk
 from ase_continuousp.io import from_atoms
 from ase_continuousp.model.checkpoint import save_model
 from ase_continuousp.model.continuous import ContinuousEnergy
+from ase_continuousp.model.list_ranker import ListNetwork, ListRanker
+from ase_continuousp.search.facts import FACTS
 from ase_continuousp.starts.priors import Priors
 from tests.strategies import COMMON_ELEMENTS
 from tests.systems import PERIODIC, perovskite
@@ -40,3 +42,13 @@ def save_tiny_model(
         rows = [perovskite(), perovskite("Ba"), bulk("NaCl", "rocksalt", a=5.64), bulk("Cu")]
         Priors.fit(from_atoms(rows), n_steps=50).save(folder / "priors.json")
     return folder
+
+
+def random_ranker(seed: int = 0) -> ListRanker:
+    """Return a small ranker whose scores mean nothing."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = ListNetwork(FACTS, channels=8)
+        for p in network.parameters():
+            torch.nn.init.normal_(p, std=0.3)
+    return ListRanker(network)

@@ -281,10 +281,20 @@ def rank_refined(
         kept = [one for one in kept if bounds.hold(one.crystals)]
     if len(kept) < len(refined):
         logger.info("%d of %d crystals were out of bounds", len(refined) - len(kept), len(refined))
-    kept = in_window(kept, window)
-    energies = [one.found.energy_per_atom for one in kept]
-    classes = equivalence_classes([one.found.crystals for one in kept], energies)
-    return ranking([[kept[i] for i in members] for members in classes])
+    return ranking(equal_ones(in_window(kept, window)))
+
+
+def equal_ones(refined: Sequence[Refined]) -> list[list[Refined]]:
+    """Return the classes of equal crystals, by where the search found them.
+
+    Examples
+    --------
+    >>> equal_ones([])
+    []
+    """
+    energies = [one.found.energy_per_atom for one in refined]
+    classes = equivalence_classes([one.found.crystals for one in refined], energies)
+    return [[refined[i] for i in members] for members in classes]
 
 
 def without_repeats(ranked: Sequence[Ranked]) -> list[Ranked]:

@@ -28,12 +28,11 @@ from ase_continuousp.model.checkpoint import (
 from ase_continuousp.model.judge import JUDGE
 from ase_continuousp.model.list_ranker import FORMULA_RANKER, RANKER
 from ase_continuousp.search.composition import choose_units, formula_unit, unit_frequencies
-from ase_continuousp.search.dedupe import equivalence_classes
 from ase_continuousp.search.executors import processes as worker_processes
 from ase_continuousp.search.jobs import model_key, refine_all
 from ase_continuousp.search.list_calibration import Answered, fit_list_constants
 from ase_continuousp.search.list_ranking import CARD_KEYS, Listed, ListRanking, listed_ranking
-from ase_continuousp.search.predict import is_reasonable
+from ase_continuousp.search.predict import equal_ones, is_reasonable
 from ase_continuousp.search.rank import best_first
 from ase_continuousp.search.refine import anneal_settings
 from ase_continuousp.search.sources import Sources, read_priors, sources_of_model
@@ -236,13 +235,7 @@ def _search(
         with_basins=False,
         with_parents=True,
     )
-    kept = [one for one in refined if is_reasonable(one, priors)]
-    classes = [
-        [kept[i] for i in members]
-        for members in equivalence_classes(
-            [one.found.crystals for one in kept], [one.found.energy_per_atom for one in kept]
-        )
-    ]
+    classes = equal_ones([one for one in refined if is_reasonable(one, priors)])
     listed = ranking.listed(classes)
     if listed is None:
         return None
