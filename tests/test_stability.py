@@ -16,6 +16,7 @@ from ase_continuousp.starts.prototype import PrototypeStart
 from ase_continuousp.starts.stability import (
     STEP,
     UNKNOWN,
+    lacks_stable_form,
     member_energies,
     stable_log_weights,
     stored_energies,
@@ -114,3 +115,28 @@ def test_energies_survive_the_file(library: PrototypeLibrary, tmp_path: Path) ->
 def test_bad_multiples_are_refused(library: PrototypeLibrary, multiples: list[int]) -> None:
     with pytest.raises(ValueError, match="multiples must be"):
         PrototypeStart(library, Volume()).generate_any([12, 16], multiples, 3)
+
+
+def test_known_forms_of_an_element_count_only_beside_its_stable_one() -> None:
+    shapes = [("fcc", 3.6), ("bcc", 2.9)]
+    metals = ("Cu", "Ag", "Au")
+    crystals = from_atoms([bulk(m, kind, a=a) for kind, a in shapes for m in metals])
+    library = build_library(crystals, n_fit=0)
+    # Of silver only a form above the hull is known, and gold's energies are not.
+    energies = [0.0, 0.06, np.nan, 0.06, 0.06, np.nan]
+    known = replace(library, energies=member_energies(library, crystals, energies))
+    numbers = {m: int(bulk(m).numbers[0]) for m in metals}
+    lacking = {m: lacks_stable_form(known, [z]) for m, z in numbers.items()}
+    assert lacking == {"Cu": False, "Ag": True, "Au": True}
+    assert not lacks_stable_form(known, [numbers["Ag"], numbers["Au"]])
+    start = PrototypeStart(known, Volume())
+    for m, z in numbers.items():
+        made, alone = start.generate_any([z], [1], 9), start.generate_any([z], [1], 9, unseen=True)
+        same = [(s.label, s.distance, s.nearness) for s in made] == [
+            (s.label, s.distance, s.nearness) for s in alone
+        ]
+        assert same == lacking[m]
+    plain = PrototypeStart(library, Volume())
+    assert (
+        plain.generate_any([47], [1], 9)[0].nearness == 0.0
+    )  # without energies nothing is left out

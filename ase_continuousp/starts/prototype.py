@@ -14,13 +14,12 @@ from ase.spacegroup import Spacegroup
 from numpy.typing import ArrayLike, NDArray
 
 from ase_continuousp.crystals import Crystals
-from ase_continuousp.starts import StartCrystal
+from ase_continuousp.starts import StartCrystal, stability
 from ase_continuousp.starts.fingerprint import fingerprints, relabelings
 from ase_continuousp.starts.leaving_out import Staying
 from ase_continuousp.starts.library import PrototypeLibrary, anonymized, stoichiometry
 from ase_continuousp.starts.origin import Decorated, Kin, Origin, count_known
 from ase_continuousp.starts.repeating import repeated
-from ase_continuousp.starts.stability import STABLE_LOG_NONE, STABLE_NEARER, stable_log_weights
 from ase_continuousp.starts.substitution import diverse
 
 Floats = NDArray[np.float64]
@@ -167,6 +166,7 @@ class PrototypeStart:
             If a number is no atomic number, n is negative, or there is no positive multiple.
         """
         stable = self.library.energies is not None
+        unseen = unseen or (stable and stability.lacks_stable_form(self.library, unit))
         return self._generate(unit, multiples, n, stable=stable, unseen=unseen, staying=staying)
 
     def _generate(
@@ -193,7 +193,7 @@ class PrototypeStart:
         if not candidates or n == 0:
             return []
         distances = self._distances(candidates)
-        match = self.substitution.match(distances * (STABLE_NEARER if stable else 1.0))
+        match = self.substitution.match(distances * (stability.STABLE_NEARER if stable else 1.0))
         chosen, worth = diverse(probabilities, match, len(candidates))
         likely = self.substitution.probabilities(worth)
         # Equal crystals differ in what they were derived from, and which of them is chosen is a
@@ -280,8 +280,8 @@ class PrototypeStart:
         if stable:
             weights = self.substitution.log_weights(targets, rows, fractions, same_cell) - own
             weights /= self.substitution.sharpness
-            weights = stable_log_weights(weights, np.concatenate(energies), side)
-            log_none = STABLE_LOG_NONE
+            weights = stability.stable_log_weights(weights, np.concatenate(energies), side)
+            log_none = stability.STABLE_LOG_NONE
         together = np.logaddexp.reduceat(weights, begin, axis=1)
         total = np.logaddexp(np.logaddexp.reduce(together, axis=None), log_none)
         best = np.argsort(-together, axis=None, kind="stable")[:n_compared]

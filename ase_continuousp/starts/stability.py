@@ -96,6 +96,42 @@ def stable_log_weights(chemical: ArrayLike, energies: ArrayLike, side: ArrayLike
     return made
 
 
+def lacks_stable_form(library: PrototypeLibrary, numbers: ArrayLike) -> bool:
+    """Return whether these are atoms of one element of which the library knows only other forms.
+
+    Of every element some crystal lies on the convex hull, which need not be so of a compound. Where
+    none of the known ones does, or is not known to, the stable one is missing, and they say nothing
+    of it. Of the 61 elements that are fcc, bcc, hcp or diamond by the reference states of ASE, 44
+    are first so, 39 otherwise (`mp20`, 12 prototypes).
+
+    Parameters
+    ----------
+    library : PrototypeLibrary
+        With energies.
+    numbers : (n_atoms,) array of int
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from ase.build import bulk
+    >>> from ase_continuousp.io import from_atoms
+    >>> from ase_continuousp.starts.building import build_library
+    >>> metals = from_atoms([bulk("Cu"), bulk("Ag", a=4.2)])
+    >>> library = build_library(metals, n_fit=0)
+    >>> known = replace(library, energies=member_energies(library, metals, [0.0, 0.05]))
+    >>> lacks_stable_form(known, [29]), lacks_stable_form(known, [47])
+    (False, True)
+    """
+    elements = np.unique(np.asarray(numbers, dtype=np.int64))
+    if len(elements) > 1:
+        return False
+    for p in library.of_stoichiometry((1,)):
+        rows, _ = library.members(p)
+        if np.any((rows[:, 0] == elements[0]) & (library.member_energies(p) == 0)):
+            return False
+    return True
+
+
 def member_energies(
     library: PrototypeLibrary, crystals: Crystals, energies: ArrayLike
 ) -> NDArray[np.uint8]:
