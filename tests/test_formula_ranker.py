@@ -22,10 +22,7 @@ from ase_continuousp.model.list_ranker import FORMULA_RANKER, RANKER, ListRanker
 from ase_continuousp.search.facts import FACTS, facts
 from ase_continuousp.search.jobs import Job, model_key, run_job
 from ase_continuousp.search.list_calibration import fit_list_constants
-from ase_continuousp.search.list_ranking import (
-    Listed,
-    ranking_for_formula,
-)
+from ase_continuousp.search.list_ranking import Listed, ranking_for_formula
 from ase_continuousp.search.rank import CalibratedRanking
 from ase_continuousp.search.refine import anneal_settings
 from ase_continuousp.search.sources import read_priors

@@ -136,7 +136,5 @@ def test_known_forms_of_an_element_count_only_beside_its_stable_one() -> None:
             (s.label, s.distance, s.nearness) for s in alone
         ]
         assert same == lacking[m]
-    plain = PrototypeStart(library, Volume())
-    assert (
-        plain.generate_any([47], [1], 9)[0].nearness == 0.0
-    )  # without energies nothing is left out
+    plain = PrototypeStart(library, Volume())  # without energies all count
+    assert plain.generate_any([47], [1], 9)[0].nearness == 0.0

@@ -25,6 +25,14 @@ def with_parents(refined: Sequence[Refined], judge: Judge, energy: EnergyFunctio
     refined : sequence of Refined
     judge : Judge
     energy : EnergyFunction
+
+    Examples
+    --------
+    >>> from ase_continuousp import load_model
+    >>> from ase_continuousp.model.judge import JUDGE
+    >>> model = load_model("mp20")
+    >>> with_parents([], Judge.load(model.path / JUDGE), model.energy())
+    []
     """
     made = list(refined)
     parents = {

@@ -102,7 +102,7 @@ def lacks_stable_form(library: PrototypeLibrary, numbers: ArrayLike) -> bool:
     Of every element some crystal lies on the convex hull, which need not be so of a compound. Where
     none of the known ones does, or is not known to, the stable one is missing, and they say nothing
     of it. Of the 61 elements that are fcc, bcc, hcp or diamond by the reference states of ASE, 44
-    are first so, 39 otherwise (`mp20`, 12 prototypes).
+    are first so, 39 otherwise (`benchmarks/elements.py`).
 
     Parameters
     ----------

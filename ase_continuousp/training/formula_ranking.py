@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ase_continuousp.crystals import Crystals
-from ase_continuousp.model.checkpoint import load_model, write_card
+from ase_continuousp.model.checkpoint import load_model
 from ase_continuousp.model.list_ranker import FORMULA_RANKER
 from ase_continuousp.search.composition import choose_units, formula_unit
 from ase_continuousp.search.evidence import SAME
@@ -28,14 +28,12 @@ from ase_continuousp.starts import StartCrystal
 from ase_continuousp.starts.from_files import hull_energies
 from ase_continuousp.starts.leaving_out import members_without
 from ase_continuousp.starts.prototype import PrototypeStart
-from ase_continuousp.training.bad_rows import report_bad_rows
-from ase_continuousp.training.data import open_crystals
-from ase_continuousp.training.ranking import RankerConfig, fit_ranker
+from ase_continuousp.training.good_rows import good_stores
+from ase_continuousp.training.ranking import RankerConfig, write_ranker
 from ase_continuousp.training.ranking_lists import (
     ListMaker,
     RankingLists,
     answered_lists,
-    check_lists,
     ranking_lists,
 )
 
@@ -118,11 +116,7 @@ def train_formula_ranker(
             if len(kinds[kind])
         ]
     lists = RankingLists.concatenate(parts)
-    check_lists(lists)
-    target = trained.path / FORMULA_RANKER
-    fit_ranker(lists, config, progress=progress).save(target, trained_on=f"{len(lists)} lists")
-    write_card(trained.path, trained.card | {"formula ranker": {"lists": len(lists)}})
-    return target
+    return write_ranker(trained, FORMULA_RANKER, lists, config, progress=progress)
 
 
 def crystals_with_energies(
@@ -155,8 +149,7 @@ def crystals_with_energies(
     FileNotFoundError: data file not found: nowhere.csv
     """
     paths = [data] if isinstance(data, str | os.PathLike) else list(data)
-    stores = [open_crystals(path, processes=processes) for path in paths]
-    report_bad_rows(stores, None)
+    stores = good_stores(paths, processes=processes)
     parts = [store.all() for store in stores]
     above = [
         hull_energies(path, part, store.rows)
@@ -259,7 +252,16 @@ def unseen_lists_of(model: str, crystals: Crystals, n: int) -> RankingLists:
 
 
 def kept_lists_of(model: str, crystals: Crystals, n: int) -> RankingLists:
-    """Return the lists of formulas by the library as it is, as :func:`unseen_lists_of`."""
+    """Return the lists of formulas by the library as it is, as :func:`unseen_lists_of`.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase_continuousp import io, load_model
+    >>> salt = io.from_atoms(bulk("NaCl", "rocksalt", a=5.6))
+    >>> len(kept_lists_of(str(load_model("mp20").path), salt, 2))
+    1
+    """
 
     def offered(start: PrototypeStart, truth: Crystals) -> list[StartCrystal]:
         unit, units = _asked(truth)
@@ -272,6 +274,14 @@ def left_out_lists_of(model: str, crystals: Crystals, n: int) -> RankingLists:
     """Return the lists of formulas of which the library knows other crystals, but not this one.
 
     Other formulas have no list; else as :func:`unseen_lists_of`.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase_continuousp import io, load_model
+    >>> unheard_of = io.from_atoms(bulk("AuN", "rocksalt", a=4.8))
+    >>> len(left_out_lists_of(str(load_model("mp20").path), unheard_of, 2))
+    0
     """
 
     def offered(start: PrototypeStart, truth: Crystals) -> list[StartCrystal]:

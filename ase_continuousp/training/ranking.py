@@ -20,14 +20,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ase_continuousp.arguments import check_count, check_seed
-from ase_continuousp.model.checkpoint import load_model, write_card
+from ase_continuousp.model.checkpoint import TrainedModel, load_model, write_card
 from ase_continuousp.model.list_ranker import RANKER, ListNetwork, ListRanker
 from ase_continuousp.search.executors import processes as worker_processes
 from ase_continuousp.search.facts import FACTS
 from ase_continuousp.training.good_rows import good_crystals
 from ase_continuousp.training.ranking_lists import (
     RankingLists,
-    check_lists,
     fresh_lists_of,
     lists_of,
     ranking_lists,
@@ -156,10 +155,46 @@ def train_ranker(
             )
             parts.append(made)
     lists = RankingLists.concatenate(parts)
-    check_lists(lists)
-    target = trained.path / RANKER
+    return write_ranker(trained, RANKER, lists, config, progress=progress)
+
+
+def write_ranker(
+    trained: TrainedModel,
+    file: str,
+    lists: RankingLists,
+    config: RankerConfig,
+    *,
+    progress: bool = False,
+) -> Path:
+    """Fit a ranker, write it into the folder of its model, and say in the card from how many lists.
+
+    Parameters
+    ----------
+    trained : TrainedModel
+        With a folder of its own.
+    file : str
+        Name of the file of the ranker.
+    lists : RankingLists
+    config : RankerConfig
+    progress : bool
+
+    Raises
+    ------
+    ValueError
+        If there is no list.
+
+    Examples
+    --------
+    >>> write_ranker(load_model("perov5"), RANKER, RankingLists.of([]), RankerConfig())
+    Traceback (most recent call last):
+    ValueError: crystals must have prototypes in the library: none has
+    """
+    if len(lists) == 0:
+        raise ValueError("crystals must have prototypes in the library: none has")
+    target = trained.path / file
     fit_ranker(lists, config, progress=progress).save(target, trained_on=f"{len(lists)} lists")
-    write_card(trained.path, trained.card | {"ranker": {"lists": len(lists)}})
+    key = Path(file).stem.replace("_", " ")
+    write_card(trained.path, trained.card | {key: {"lists": len(lists)}})
     return target
 
 
@@ -171,6 +206,16 @@ def fit_ranker(lists: RankingLists, config: RankerConfig, *, progress: bool = Fa
     lists : RankingLists
     config : RankerConfig
     progress : bool
+
+    Examples
+    --------
+    >>> rows = np.zeros((2, len(FACTS)))
+    >>> rows[:, FACTS.index("nearness")] = -1.0, -2.0
+    >>> lists = RankingLists.of([(rows, [True, False])] * 8)
+    >>> ranker = fit_ranker(lists, RankerConfig(channels=4, epochs=50, batch_size=4))
+    >>> scores, none = ranker(rows)
+    >>> bool(scores[0] > scores[1])
+    True
     """
     rng = np.random.default_rng(config.seed)
     with torch.random.fork_rng(devices=[]):

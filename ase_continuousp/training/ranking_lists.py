@@ -151,7 +151,16 @@ def lists_of(model: str, crystals: Crystals, n: int) -> RankingLists:
 
 
 def fresh_lists_of(model: str, crystals: Crystals, n: int) -> RankingLists:
-    """Return the lists of crystals that the library was made without, as :func:`lists_of`."""
+    """Return the lists of crystals that the library was made without, as :func:`lists_of`.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase_continuousp import io, load_model
+    >>> salt = io.from_atoms(bulk("NaCl", "rocksalt", a=5.6))
+    >>> len(fresh_lists_of(str(load_model("mp20").path), salt, 2))
+    1
+    """
 
     def offered(start: PrototypeStart, truth: Crystals) -> list[StartCrystal]:
         return start.generate_like(truth.numbers, n, unseen=False)
@@ -173,6 +182,14 @@ def answered_lists(
     crystals : Crystals
     offered : function
         Of the library's start and one crystal, that returns prototypes for its composition.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase_continuousp import io, load_model
+    >>> salt = io.from_atoms(bulk("NaCl", "rocksalt", a=5.6))
+    >>> len(answered_lists(str(load_model("mp20").path), salt, lambda start, truth: []))
+    0
     """
     path = Path(model)
     priors = read_priors(path)
@@ -231,6 +248,15 @@ def ranking_lists(
     ------
     ValueError
         If the model has no prototype library or no judge.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase_continuousp import io
+    >>> salt, model = io.from_atoms(bulk("NaCl", "rocksalt", a=5.6)), load_model("perov5")
+    >>> ranking_lists(model, salt, Path("."), lists_of, n_lists=1, n_prototypes=1, seed=0)
+    Traceback (most recent call last):
+    ValueError: model must have a judge: ... has none
     """
     for name, what in ((PROTOTYPES, "prototype library"), (JUDGE, "judge")):
         if not (trained.path / name).is_file():
@@ -257,19 +283,6 @@ def ranking_lists(
     for wait in tqdm(waiting, disable=not progress or not waiting, desc=bar, unit="file"):
         wait()
     return RankingLists.concatenate([RankingLists.load(path) for path in paths])
-
-
-def check_lists(lists: RankingLists) -> None:
-    """Raise ValueError if there is no list to learn from.
-
-    Examples
-    --------
-    >>> check_lists(RankingLists.of([]))
-    Traceback (most recent call last):
-    ValueError: crystals must have prototypes in the library: none has
-    """
-    if len(lists) == 0:
-        raise ValueError("crystals must have prototypes in the library: none has")
 
 
 def _make(path: Path, make: ListMaker, model: str, crystals: Crystals, n: int) -> None:
